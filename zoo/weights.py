@@ -1,0 +1,95 @@
+"""Network weights as files: safetensors alone, checked before they are trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from zoo.errors import WeightsError
+
+WEIGHTS_NAME = "weights.safetensors"
+
+
+def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a safetensors file, on the CPU.
+
+    Metadata are stored as one JSON text for each key, as :func:`write_weights` does; other files' texts come as they
+    are.
+
+    Raises:
+        WeightsError: no such file, a checkpoint or other format, a damaged file, NaN or infinity in a tensor.
+    """
+    path = Path(path)
+    if path.suffix == ".ckpt":
+        beside = next((p / WEIGHTS_NAME for p in path.parents[:2] if (p / WEIGHTS_NAME).is_file()), None)
+        hint = f"use {beside}" if beside else f"use the {WEIGHTS_NAME} of its run folder"
+        raise WeightsError(f"{path} is a training checkpoint, not weights: {hint}")
+    if not path.is_file():
+        raise WeightsError(f"no weights file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            raw = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch or export it again") from error
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise WeightsError(f"{path}: tensor {key} holds NaN or infinity; these weights are of no use")
+    return tensors, {key: _parsed(text) for key, text in raw.items()}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write a safetensors file whole or not at all; ``metadata`` values are stored as JSON."""
+    path = Path(path)
+    data = save(
+        {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()},
+        {key: json.dumps(value) for key, value in metadata.items()},
+    )
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_tensors(net: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
+    """Copy ``tensors`` into ``net``; every tensor of both must match by name and shape.
+
+    Args:
+        net: the network; its dtype and device stay.
+        tensors: a whole state dict.
+        source: named in errors.
+
+    Raises:
+        WeightsError: a tensor is missing, surplus, or of another shape; it is named and nothing is copied.
+    """
+    own = net.state_dict()
+    for verb, names in (("lacks", own.keys() - tensors.keys()), ("has an unknown", tensors.keys() - own.keys())):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            kind = type(net).__name__
+            raise WeightsError(f"{source} {verb} tensor {min(names)}{more}: it is not for this {kind}")
+    for key, tensor in tensors.items():
+        if tensor.shape != own[key].shape:
+            have, want = tuple(tensor.shape), tuple(own[key].shape)
+            raise WeightsError(f"{source}: tensor {key} has shape {have}, this {type(net).__name__} needs {want}")
+    net.load_state_dict(tensors)
