@@ -1,0 +1,18 @@
+"""The folder where the project keeps what it can make or fetch again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def sritm_home() -> Path:
+    """``SRITM_HOME``, else ``sritm-zoo`` in the user's cache folder (XDG Base Directory Specification).
+
+    Returns:
+        An absolute path; the folder need not exist.
+    """
+    if home := os.environ.get("SRITM_HOME"):
+        return Path(home).expanduser().absolute()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser().absolute() / "sritm-zoo"

@@ -1,0 +1,173 @@
+"""Where each array of a shard lies in its tar file, so that samples can be read at random.
+
+Indices are a cache outside the set: finding one there also means that this very file once had the right SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from datamodules.home import sritm_home
+from datamodules.manifest import ShardEntry
+from datamodules.shards import Sample, sha256_of
+from zoo.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+# Offsets in bytes from the start of the file to the first code of an array (behind its npy header) and to the JSON
+# text. `whole` is false where a part is missing, cut off or of another kind.
+_FIELDS = [
+    ("sdr", "<i8"),
+    ("sdr_size", "<i4", 2),
+    ("hdr", "<i8"),
+    ("hdr_size", "<i4", 2),
+    ("json", "<i8"),
+    ("json_bytes", "<i4"),
+    ("whole", "?"),
+]
+
+
+def open_index(folder: Path, entry: ShardEntry, tolerate_damage: bool = False) -> np.ndarray:
+    """The index of a shard that is what the manifest says.
+
+    The size is compared always, the SHA-256 when this file (path, size and time of change) is met first.
+
+    Args:
+        folder: the set's folder.
+        entry: the shard's line of the manifest.
+        tolerate_damage: index what can be read of a damaged shard instead of refusing it.
+
+    Returns:
+        A structured array, one row for each sample, in the order of the file: ``key``, offsets, sizes and ``whole``.
+
+    Raises:
+        DataError: the shard is missing or differs from its entry, or some of its samples are no pairs.
+    """
+    path = folder / entry.file
+    try:
+        status = path.stat()
+    except OSError as error:
+        if tolerate_damage:
+            return scan_shard(path)
+        raise DataError(f"shard {path} is missing; {_REMEDY}") from error
+    identity = f"{path.absolute()} {status.st_size} {status.st_mtime_ns} {entry.sha256}"
+    cached = sritm_home() / "index" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npy"
+    if status.st_size == entry.bytes and cached.is_file():
+        return np.load(cached, allow_pickle=False)
+    damage = None
+    if status.st_size != entry.bytes:
+        damage = f"has {status.st_size} bytes, dataset.json says {entry.bytes}"
+    elif (digest := sha256_of(path)) != entry.sha256:
+        damage = f"has SHA-256 {digest[:12]}..., dataset.json says {entry.sha256[:12]}..."
+    index = scan_shard(path)
+    if damage is None and (len(index) != entry.samples or not index["whole"].all()):
+        damage = f"holds {index['whole'].sum()} whole samples, dataset.json says {entry.samples}"
+    if damage is None:
+        _store(cached, index)
+    elif not tolerate_damage:
+        raise DataError(f"shard {path} {damage}; {_REMEDY}")
+    return index
+
+
+_REMEDY = "copy it or make the set anew, or read what is left of it with data.tolerate_damage=true"
+
+
+def scan_shard(path: Path) -> np.ndarray:
+    """Index a tar file as far as it can be read; a missing file gives an empty index."""
+    try:
+        stream = path.open("rb")
+    except OSError:
+        return _table([], [])
+    with stream:
+        samples: dict[str, dict[str, tuple[int, int]]] = {}
+        try:
+            # Each header is read once; the contents are skipped.
+            with tarfile.open(fileobj=stream, mode="r:") as tar:
+                for member in tar:
+                    folder, _, name = member.name.rpartition("/")
+                    key, _, part = name.partition(".")
+                    samples.setdefault(f"{folder}/{key}".lstrip("/"), {})[part] = (member.offset_data, member.size)
+        except tarfile.TarError as error:
+            logger.warning("shard %s can't be read to its end: %s", path, error)
+        file_bytes = os.fstat(stream.fileno()).st_size
+        rows = [_row(stream, parts, file_bytes) for parts in samples.values()]
+    return _table(list(samples), rows)
+
+
+def read_sample(path: Path, row: np.void) -> Sample:
+    """Read the sample of one row of a shard's index; its arrays are read-only.
+
+    Raises:
+        DataError: the file was removed or cut since it was indexed.
+    """
+    (h, w), (height, width) = row["sdr_size"].tolist(), row["hdr_size"].tolist()
+    places = [(row["sdr"], 3 * h * w), (row["hdr"], 6 * height * width), (row["json"], row["json_bytes"])]
+    try:
+        with path.open("rb", buffering=0) as stream:
+            sdr, hdr, text = (os.pread(stream.fileno(), int(length), int(offset)) for offset, length in places)
+    except OSError as error:
+        raise DataError(f"shard {path} can't be read any more: {error.strerror}") from error
+    if any(len(part) != length for part, (_, length) in zip((sdr, hdr, text), places, strict=True)):
+        raise DataError(f"shard {path} was cut off while it was in use; make the set anew")
+    return Sample(
+        row["key"].decode(),
+        np.frombuffer(sdr, "u1").reshape(h, w, 3),
+        np.frombuffer(hdr, "<u2").reshape(height, width, 3),
+        json.loads(text),
+    )
+
+
+def _table(keys: list[str], rows: list[tuple]) -> np.ndarray:
+    encoded = [key.encode() for key in keys]
+    longest = max(map(len, encoded), default=1)
+    table = np.zeros(len(keys), [("key", f"S{longest}"), *_FIELDS])
+    for position, (key, row) in enumerate(zip(encoded, rows, strict=True)):
+        table[position] = (key, *row)
+    return table
+
+
+def _row(stream: BinaryIO, parts: dict[str, tuple[int, int]], file_bytes: int) -> tuple:
+    """One sample's offsets; all zero and not whole if a part can't be used."""
+    try:
+        sdr, sdr_size = _array_place(stream, *parts["sdr.npy"], np.dtype("u1"))
+        hdr, hdr_size = _array_place(stream, *parts["hdr.npy"], np.dtype("<u2"))
+        text, text_bytes = parts["json"]
+        whole = max(offset + size for offset, size in parts.values()) <= file_bytes
+    except (KeyError, ValueError):
+        return (0, (0, 0), 0, (0, 0), 0, 0, False)
+    return (sdr, sdr_size, hdr, hdr_size, text, text_bytes, whole)
+
+
+def _array_place(stream: BinaryIO, offset: int, size: int, dtype: np.dtype) -> tuple[int, tuple[int, int]]:
+    """Offset of the first code and (height, width) of an npy member; ValueError if it isn't (h, w, 3) of ``dtype``."""
+    stream.seek(offset)
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):
+        raise ValueError(f"npy version {version}")
+    shape, fortran_order, stored = np.lib.format.read_array_header_1_0(stream)
+    start = stream.tell()
+    if stored != dtype or fortran_order or len(shape) != 3 or shape[2] != 3:
+        raise ValueError(f"array {stored} {shape}")
+    if start - offset + dtype.itemsize * int(np.prod(shape)) != size:
+        raise ValueError("array and member differ in size")
+    return start, shape[:2]
+
+
+def _store(path: Path, index: np.ndarray) -> None:
+    """Keep an index for the next run; where the folder can't be written, the next run indexes again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
+            np.save(stream, index, allow_pickle=False)
+        os.replace(stream.name, path)
+    except OSError as error:
+        logger.info("the index of a shard is not kept: %s", error)

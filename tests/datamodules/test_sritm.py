@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from datamodules import SRITMDataModule
+from zoo.errors import ConfigError, DataError
+
+
+def attach(data: SRITMDataModule, rank: int, world_size: int) -> SRITMDataModule:
+    """Let a data module see what it reads of a trainer on one of several ranks."""
+    connector = SimpleNamespace(use_distributed_sampler=False)
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, _accelerator_connector=connector)
+    return data
+
+
+def opened(root: Path, rank: int = 0, world_size: int = 1, stage: str = "fit", **arguments: Any) -> SRITMDataModule:
+    data = attach(SRITMDataModule(str(root), **{"crop": [8]} | arguments), rank, world_size)
+    data.prepare_data()
+    data.setup(stage)
+    return data
+
+
+def train_batches(data: SRITMDataModule, epochs: Sequence[int]) -> list[dict[str, Any]]:
+    loader = data.train_dataloader()
+    batches = []
+    for epoch in epochs:
+        loader.batch_sampler.sampler.set_epoch(epoch)
+        batches += list(loader)
+    return batches
+
+
+def test_a_batch_holds_codes_channels_first(make_set):
+    batch = train_batches(opened(make_set(), batch_size=3), [0])[0]
+    assert batch.keys() == {"sdr", "hdr", "key"}
+    assert (batch["sdr"].shape, batch["sdr"].dtype) == ((3, 3, 4, 4), torch.uint8)
+    assert (batch["hdr"].shape, batch["hdr"].dtype) == ((3, 3, 8, 8), torch.int16)
+    assert [int(key[-3:]) for key in batch["key"]] == batch["hdr"][:, 1, 0, 0].tolist()
+    # The samples' LR pixels equal every second HR pixel: row by row, or column by column after a quarter turn.
+    phases = [batch["hdr"][:, :, y::2, x::2] for y in (0, 1) for x in (0, 1)]
+    for sdr, *candidates in zip(batch["sdr"], *phases, strict=True):
+        assert any(torch.equal(sdr, candidate.to(torch.uint8)) for candidate in candidates)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("shards", [(9, 1, 4, 7), (3, 3, 1, 0, 8, 2, 5)], ids=len)
+def test_ranks_and_workers_share_each_epoch_exactly(make_set, shards, world_size, workers):
+    folder = make_set(train=shards)
+    global_batch = 6
+    epochs = []
+    for epoch in (0, 1):
+        ranks = [
+            train_batches(
+                opened(folder, rank, world_size, global_batch_size=global_batch, num_workers=workers), [epoch]
+            )
+            for rank in range(world_size)
+        ]
+        # By slot: the batches of all ranks, rank after rank within each global batch.
+        epochs.append([key for batches in zip(*ranks, strict=True) for batch in batches for key in batch["key"]])
+        assert len(epochs[-1]) == sum(shards) // global_batch * global_batch
+        assert max(Counter(epochs[-1]).values()) == 1
+    assert epochs[0] != epochs[1]
+    alone = train_batches(opened(folder, batch_size=global_batch), [0, 1])
+    assert epochs[0] + epochs[1] == [key for batch in alone for key in batch["key"]]
+
+
+@pytest.mark.parametrize(("world_size", "workers"), [(2, 0), (3, 2)])
+def test_crops_and_turns_belong_to_the_slot(make_set, world_size, workers):
+    folder = make_set(train=(13, 11))
+    alone = train_batches(opened(folder, batch_size=6), [3])
+    ranks = [
+        train_batches(opened(folder, rank, world_size, global_batch_size=6, num_workers=workers), [3])
+        for rank in range(world_size)
+    ]
+    for whole, *parts in zip(alone, *ranks, strict=True):
+        for name in ("sdr", "hdr"):
+            assert torch.equal(whole[name], torch.cat([part[name] for part in parts]))
+
+
+def test_a_seed_has_an_order_and_crops_of_its_own(make_set):
+    folder = make_set(train=(8,))
+    first, second = (train_batches(opened(folder, batch_size=8, seed=seed), [0])[0] for seed in (1, 2))
+    assert first["key"] != second["key"]
+    by_key = [dict(zip(batch["key"], batch["hdr"], strict=True)) for batch in (first, second)]
+    assert any(not torch.equal(by_key[0][key], by_key[1][key]) for key in first["key"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_crop_follows_the_stage(make_set, workers):
+    data = opened(make_set(), batch_size=4, crop=[8, 16], stage_epoch=1, num_workers=workers)
+    assert [tuple(batch["hdr"].shape) for batch in train_batches(data, [0, 1])] == [(4, 3, 8, 8)] * 2 + [
+        (4, 3, 16, 16)
+    ] * 2
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_validation_gives_each_frame_once_over_all_ranks_whole_and_in_order(make_set, world_size, workers):
+    folder = make_set(val=(4, 3))
+    ranks = []
+    for rank in range(world_size):
+        batches = list(opened(folder, rank, world_size, "validate", num_workers=workers).val_dataloader())
+        assert all(batch["hdr"].shape == (1, 3, 16, 16) for batch in batches)
+        ranks.append([batch["key"][0] for batch in batches])
+    assert ranks == [[f"val-{n:03d}" for n in range(rank, 7, world_size)] for rank in range(world_size)]
+
+
+def test_validation_can_be_held_to_scenes_and_batched(make_set):
+    data = opened(make_set(val=(4, 7)), val_scenes=["scene0", "scene2"], val_batch_size=4)
+    assert [batch["key"] for batch in data.val_dataloader()] == [
+        ["val-000", "val-001", "val-002", "val-003"],
+        ["val-008", "val-009", "val-010"],
+    ]
+
+
+def test_a_set_without_validation_trains_without_it(make_set):
+    data = opened(make_set(val=()))
+    assert len(data.val_dataloader()) == 0
+    assert len(data.train_dataloader()) == 1
+
+
+def test_only_the_splits_of_the_stage_are_opened(make_set):
+    folder = make_set(train=(1,))
+    (folder / "train-0.tar").unlink()
+    assert len(opened(folder, stage="validate").val_dataloader()) == 4
+    assert len(opened(folder, stage="test").test_dataloader()) == 0
+
+
+def test_what_the_set_says_is_offered_to_the_trainer_side(make_set):
+    folder = make_set(train=(5, 4))
+    data = opened(folder, world_size=2, batch_size=3)
+    assert (data.train_samples, data.sources, data.root_path, data.scale) == (9, ["noise"], folder, 2)
+    assert (data.batch_size, data.global_batch_size) == (3, 6)
+    assert data.digest == data.manifest.digest
+    assert opened(folder, world_size=2, global_batch_size=8).batch_size == 4
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[1600] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [(Path.unlink, "train-1.tar is missing"), (cut, "train-1.tar has .* bytes"), (flip_bit, "train-1.tar has SHA-256")],
+    ids=["missing", "cut", "bit"],
+)
+def test_a_damaged_shard_is_refused_by_name_on_every_rank(make_set, damage, message, rank):
+    folder = make_set(train=(5, 3))
+    damage(folder / "train-1.tar")
+    with pytest.raises(DataError, match=message):
+        opened(folder, rank, world_size=2, batch_size=1)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, cut, flip_bit], ids=["missing", "cut", "bit"])
+def test_tolerated_damage_changes_only_the_slots_of_lost_samples(make_set, damage):
+    folder = make_set(train=(20, 4))
+    arguments = {"batch_size": 6, "tolerate_damage": True, "num_workers": 2}
+    before = [key for batch in train_batches(opened(folder, **arguments), [0]) for key in batch["key"]]
+    damage(folder / "train-1.tar")
+    data = opened(folder, **arguments)
+    after = [key for batch in train_batches(data, [0]) for key in batch["key"]]
+    assert len(after) == len(before) == 24
+    for slot, (was, now) in enumerate(zip(before, after, strict=True)):
+        if was in after:
+            assert now == was
+        else:
+            assert int(was[-3:]) >= 20  # lost with the second shard
+            assert now == next(key for key in before[slot:] + before[:slot] if key in after)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 9}, "8 training samples, fewer than one global batch of 9 .*data.batch_size"),
+        ({"batch_size": 3, "world_size": 3}, r"fewer than one global batch of 9 \(3 x 3 ranks\)"),
+        ({"batch_size": 1, "world_size": 5}, "has 4 val frames for 5 ranks"),
+        ({"batch_size": 1, "scale": 4}, "are of scale 2, not 4"),
+    ],
+)
+def test_a_set_that_doesnt_fit_is_refused(make_set, arguments, message):
+    with pytest.raises(DataError, match=message):
+        opened(make_set(), **arguments)
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no shard folder"):
+        opened(tmp_path / "absent")
+
+
+def test_shards_of_another_scale_than_their_manifest_says_are_refused(make_set):
+    folder = make_set(scale=4)
+    manifest = folder / "dataset.json"
+    manifest.write_text(manifest.read_text().replace('"scale": 4', '"scale": 2'))
+    with pytest.raises(DataError, match="not scale 2"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"crop": [9]}, r"data.crop is \[9\].*multiples of scale 2"),
+        ({"crop": []}, r"data.crop is \[\]"),
+        ({"crop": [8, 8, 8], "stage_epoch": 1}, "one or two sizes"),
+        ({"crop": [8, 16]}, "set stage.epoch"),
+        ({"crop": [18]}, "data.crop 18 is larger than the stored patches .*16 HR pixels"),
+        ({"crop": [8, 18], "stage_epoch": 3}, "data.crop 18 is larger"),
+        ({"val_scenes": ["scene0", "moon"]}, "has no moon; it has scene0"),
+        ({"global_batch_size": 5, "world_size": 2}, "5 can't be divided among 2 ranks"),
+        ({"batch_size": 0}, "data.batch_size is 0"),
+        ({"val_batch_size": 0}, "data.val_batch_size is 0"),
+        ({"seed": -1}, "data.seed is -1"),
+    ],
+)
+def test_arguments_that_cant_be_are_refused(make_set, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        opened(make_set(), **arguments)
+
+
+def test_lightnings_own_sampler_is_refused(make_set):
+    data = attach(SRITMDataModule(str(make_set())), rank=0, world_size=2)
+    data.trainer._accelerator_connector.use_distributed_sampler = True
+    with pytest.raises(ConfigError, match="use_distributed_sampler=False"):
+        data.setup("fit")
+
+
+def test_asking_for_batches_of_a_set_that_isnt_open_says_what_to_call(make_set):
+    data = SRITMDataModule(str(make_set()))
+    with pytest.raises(ConfigError, match="setup"):
+        data.train_dataloader()
+    with pytest.raises(ConfigError, match="setup"):
+        data.val_dataloader()
+
+
+class Recorder(pl.LightningModule):
+    """Notes the batches it is given: rank, epoch, keys and the sum of all codes."""
+
+    def __init__(self, notes: Path) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.notes = notes
+
+    def note(self, batch: dict[str, Any], kind: str) -> None:
+        total = int(batch["sdr"].sum()) + int(batch["hdr"].sum())
+        with (self.notes / f"{kind}-{self.global_rank}").open("a") as stream:
+            stream.write(f"{self.current_epoch} {','.join(batch['key'])} {total}\n")
+
+    def read(self, kind: str = "train", rank: int = 0) -> list[str]:
+        return (self.notes / f"{kind}-{rank}").read_text().splitlines()
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        self.note(batch, "train")
+        return self.weight.sum()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.note(batch, "val")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def fit(notes: Path, data: SRITMDataModule, ckpt_path: Path | None = None, **arguments: Any) -> Recorder:
+    notes.mkdir()
+    module = Recorder(notes)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        use_distributed_sampler=False,
+        default_root_dir=notes,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **arguments,
+    )
+    trainer.fit(module, data, ckpt_path=ckpt_path)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("workers", "resumed_workers", "limit"), [(0, 2, 1.0), (2, 0, 1.0), (2, 1, 3)], ids=["0-2", "2-0", "shortened"]
+)
+def test_a_resumed_fit_continues_with_the_very_next_sample(make_set, tmp_path, workers, resumed_workers, limit):
+    folder = make_set(train=(7, 4))
+    arguments = {"batch_size": 2, "crop": [8, 12], "stage_epoch": 1}
+    every_step = pl.callbacks.ModelCheckpoint(
+        dirpath=tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1, save_on_train_epoch_end=False
+    )
+    whole = fit(
+        tmp_path / "whole",
+        SRITMDataModule(str(folder), **arguments, num_workers=workers),
+        callbacks=[every_step],
+        limit_train_batches=limit,
+    ).read()
+    per_epoch = 5 if limit == 1.0 else 3
+    assert len(whole) == 3 * per_epoch
+    for step in (1, per_epoch, per_epoch + 1, 2 * per_epoch - 1):
+        resumed = fit(
+            tmp_path / f"from{step}",
+            SRITMDataModule(str(folder), **arguments, num_workers=resumed_workers),
+            tmp_path / f"step={step}.ckpt",
+            enable_checkpointing=False,
+            limit_train_batches=limit,
+        ).read()
+        assert resumed == whole[step:]
+
+
+def test_two_lightning_ranks_get_what_one_gets(make_set, tmp_path):
+    folder = make_set(train=(7, 6), val=(3, 2))
+    quiet = {"enable_checkpointing": False}
+    alone = fit(tmp_path / "one", SRITMDataModule(str(folder), batch_size=4, crop=[8]), **quiet)
+    both = fit(
+        tmp_path / "two",
+        SRITMDataModule(str(folder), global_batch_size=4, crop=[8]),
+        devices=2,
+        strategy="ddp_fork",
+        **quiet,
+    )
+
+    def keys(line: str) -> list[str]:
+        return line.split()[1].split(",")
+
+    for whole, first, second in zip(alone.read(), both.read(rank=0), both.read(rank=1), strict=True):
+        assert keys(whole) == keys(first) + keys(second)
+    validated = Counter(key for rank in (0, 1) for line in both.read("val", rank) for key in keys(line))
+    assert validated == {f"val-{number:03d}": 3 for number in range(5)}  # once in each of three epochs
