@@ -1,0 +1,151 @@
+"""The report of a run: scores before and after beside the baselines', speed, and pictures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+import zoo
+from zoo.metrics import PSNR, MatchedPSNR
+from zoo.pictures import comparison, write_png
+from zoo.weights import WEIGHTS_NAME
+
+BASELINES = ("bicubic+white100", "bicubic+white203", "bicubic+bt2446c", "bicubic+oracle")
+PICTURED_BASELINE = "bicubic+bt2446c"
+
+
+class RunReport(Callback):
+    """Write ``report.json`` and ``pictures/`` into the run's folder when the run ends.
+
+    Scores are those of protocol val-v1 on the whole validation set of the run, in float32, each frame once, whatever
+    the number of ranks: ``psnr_before`` of the starting weights, ``psnr_after`` of ``weights.safetensors``, and the
+    static baselines', raw and exposure-matched.
+
+    Args:
+        run_dir: the run's folder.
+        pictures: how many validation frames are drawn, spread over the scenes.
+
+    Attributes:
+        report: what ``report.json`` holds, on every rank; empty before the end.
+    """
+
+    def __init__(self, run_dir: str | Path, pictures: int = 4) -> None:
+        self.run_dir = Path(run_dir)
+        self.pictures = pictures
+        self.report: dict[str, Any] = {}
+        self._before: float | None = None
+        self._clock: float | None = None
+        self._speed: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])  # stage: [samples, seconds]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Score the starting weights."""
+        if trainer.ckpt_path is None:
+            self._before = _score(pl_module.net, trainer, pl_module, matched=False)["raw"]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The first batch of an epoch waits for the loader: it doesn't count for speed."""
+        self._clock = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        """Take the time since the batch before."""
+        now = time.perf_counter()
+        if self._clock is not None:
+            speed = self._speed[pl_module.stage]
+            speed[0] += len(batch["key"]) * trainer.world_size
+            speed[1] += now - self._clock
+        self._clock = now
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validation doesn't count for speed."""
+        self._clock = None
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Score the published weights and the baselines, draw, write. On every rank: scoring is shared."""
+        trainer.strategy.barrier("weights")  # rank 0 has written them
+        path = self.run_dir / WEIGHTS_NAME
+        net = zoo.load(pl_module.model_name, weights=path, device=pl_module.device)
+        after = _score(net, trainer, pl_module, matched=True)
+        baselines = {
+            name: _score(zoo.create(name, scale=net.scale).to(pl_module.device), trainer, pl_module, matched=True)
+            for name in BASELINES
+        }
+        self.report = {
+            "model": pl_module.model_name,
+            "psnr_before": self._before,
+            "psnr_after": after["raw"],
+            "psnr_after_matched": after["matched"],
+            "baselines": baselines,
+            "validation_frames": after["frames"],
+            "steps": trainer.global_step,
+            "precision": trainer.precision,
+            "ranks": trainer.world_size,
+            "samples_per_second": {f"stage_{s}": n / t for s, (n, t) in sorted(self._speed.items()) if t},
+            "weights": str(path),
+            "checkpoint": _checkpoint(trainer),
+            "pictures": [],
+        }
+        if trainer.is_global_zero:
+            self.report["pictures"] = self._draw(net, trainer, pl_module)
+            (self.run_dir / "report.json").write_text(json.dumps(self.report, indent=2) + "\n")
+
+    def _draw(self, net: nn.Module, trainer: Trainer, pl_module: LightningModule) -> list[str]:
+        loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+        frames = loader.dataset
+        baseline = zoo.create(PICTURED_BASELINE, scale=net.scale)
+        paths = []
+        for index in range(0, len(frames), max(1, len(frames) // self.pictures))[: self.pictures]:
+            batch = _on_device(loader.collate_fn([frames[index]]), pl_module)
+            with torch.inference_mode():
+                predictions = {
+                    PICTURED_BASELINE: baseline(batch["sdr"].cpu())[0],
+                    "prediction": net(batch["sdr"])[0].cpu(),
+                }
+            path = self.run_dir / "pictures" / f"{batch['key'][0]}.png"
+            write_png(path, comparison(batch["sdr"][0].cpu(), predictions, batch["hdr"][0].cpu()))
+            paths.append(str(path))
+        return paths
+
+    def state_dict(self) -> dict[str, Any]:
+        """The score of the starting weights."""
+        return {"before": self._before}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the first start's score."""
+        self._before = state_dict["before"]
+
+
+@torch.no_grad()
+def _score(net: nn.Module, trainer: Trainer, pl_module: LightningModule, matched: bool) -> dict[str, Any]:
+    """Score ``net`` on the run's validation frames, each rank its share, without autocast."""
+    metrics = {"raw": PSNR()} | ({"matched": MatchedPSNR()} if matched else {})
+    metrics = {name: metric.to(pl_module.device) for name, metric in metrics.items()}
+    training = net.training
+    net.eval()
+    for batch in trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
+        batch = _on_device(batch, pl_module)
+        preds = net(batch["sdr"])
+        for metric in metrics.values():
+            metric.update(preds, batch["hdr"])
+    net.train(training)
+    scores: dict[str, Any] = {name: float(metric.compute()) for name, metric in metrics.items()}
+    return scores | {"frames": int(metrics["raw"].frames)}
+
+
+def _on_device(batch: dict[str, Any], pl_module: LightningModule) -> dict[str, Any]:
+    """A batch as the trainer hands it to a step."""
+    codes = {key: batch[key].to(pl_module.device) for key in ("sdr", "hdr")}
+    return pl_module.on_after_batch_transfer({**batch, **codes}, 0)
+
+
+def _checkpoint(trainer: Trainer) -> str | None:
+    callback = trainer.checkpoint_callback
+    return (getattr(callback, "last_model_path", "") or None) if callback is not None else None

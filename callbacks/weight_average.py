@@ -1,0 +1,75 @@
+"""Exponential moving average of the network's weights."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+
+class WeightAverage(Callback):
+    """Validate and publish an exponential moving average of ``net``; the live weights are never touched.
+
+    The average counts updates of ``net``, takes floating-point tensors alone, and starts anew from the live weights at
+    a change of stage. It lives in this callback's state as plain tensors, so a checkpoint's ``net.*`` stay the live
+    weights.
+
+    Args:
+        decay: of the average. Early on it is ``(1 + n) / (10 + n)`` after ``n`` updates if that is lower, so that the
+            start is soon forgotten.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        self.decay = decay
+        self._copy: nn.Module | None = None
+        self._restored: dict[str, Tensor] | None = None
+        self._stage = 1
+        self._updates = 0
+        self._seen_step = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Begin from the live weights, or from the checkpoint's average."""
+        updates = self._updates
+        self._restart(pl_module)
+        if self._restored is not None:
+            assert self._copy is not None
+            self._copy.load_state_dict(self._restored)
+            self._restored, self._updates = None, updates
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Only now is a resumed run's step restored."""
+        self._seen_step = trainer.global_step
+
+    def _restart(self, pl_module: Any) -> None:
+        # A fresh copy, not only fresh tensors: the stage may have switched parts of the network on.
+        self._copy = deepcopy(pl_module.net).eval().requires_grad_(False)
+        self._stage, self._updates = pl_module.stage, 0
+        pl_module.publish(self._copy)
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Take in the update, if the batch completed one."""
+        if trainer.global_step == self._seen_step:
+            return
+        self._seen_step = trainer.global_step
+        if pl_module.stage != self._stage:
+            self._restart(pl_module)
+            return
+        assert self._copy is not None
+        self._updates += 1
+        weight = 1 - min(self.decay, (1 + self._updates) / (10 + self._updates))
+        live = pl_module.net.state_dict()
+        averaged = {k: v for k, v in self._copy.state_dict().items() if v.is_floating_point()}
+        torch._foreach_lerp_(list(averaged.values()), [live[k] for k in averaged], weight)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and its count."""
+        average: dict[str, Tensor] = self._copy.state_dict() if self._copy is not None else {}
+        return {"average": average, "updates": self._updates}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the average."""
+        self._restored, self._updates = state_dict["average"], state_dict["updates"]

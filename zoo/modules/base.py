@@ -1,0 +1,191 @@
+"""What the LightningModules of all architectures share: signals, stages, rates, validation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+import zoo
+from zoo.errors import ConfigError
+from zoo.metrics import PSNR
+from zoo.optim import Rate, create_optimizer
+from zoo.weights import load_tensors, read_weights
+
+Batch = dict[str, Any]
+
+
+def codes_to_signal(batch: Batch, net: Any) -> Batch:
+    """Integer codes of a batch as the network's signals: code / 255 and code / 1023, in the network's type.
+
+    Divided in float32 whatever the network's type, as the authors do.
+    """
+    dtype = torch.promote_types(next(net.parameters()).dtype, torch.float32)
+    peaks = {"sdr": net.input_signal.peak, "hdr": net.output_signal.peak}
+    return {**batch, **{key: (batch[key].float() / peak).to(dtype) for key, peak in peaks.items()}}
+
+
+def channels_last_(module: nn.Module) -> None:
+    """Lay parameters out so that convolutions of both CPU and GPU are up to twice as fast; nothing else changes."""
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class SRITMModule(pl.LightningModule):
+    """A network ``net`` in training.
+
+    Stages are counted from 1. ``StageSwitch`` calls :meth:`enter_stage` and sets ``switch_epoch``. One update of
+    ``net`` counts as one step everywhere. Parameters keep ``requires_grad`` from start to end.
+
+    Args:
+        net: the network that is trained and published.
+        net_args: the arguments ``net`` was made with, to be written beside its weights.
+        rates: the learning rate of each stage.
+        optimizer: a name for :func:`zoo.optim.create_optimizer`.
+        weight_decay: handed to the optimiser.
+        accumulate: batches for each update.
+        clip_norm: the largest norm of the gradient of one optimiser; nothing is clipped by default.
+        weights: start from these, a name of the zoo or the path of a safetensors file.
+    """
+
+    arch: ClassVar[str]
+    net: Any  # a network of zoo.nets
+    best: ClassVar[str] = "val/psnr"  # what decides which weights a run publishes; "last" for the newest
+
+    def __init__(
+        self,
+        net: nn.Module,
+        net_args: dict[str, Any],
+        rates: Sequence[Rate],
+        optimizer: str,
+        weight_decay: float,
+        accumulate: int,
+        clip_norm: float | None,
+        weights: str | None,
+    ) -> None:
+        super().__init__()
+        if accumulate < 1:
+            raise ConfigError(f"model.accumulate must be at least 1, not {accumulate}")
+        self.net = net
+        self.net_args = net_args
+        self.rates = list(rates)
+        if len(self.rates) != self.stages:
+            raise ConfigError(
+                f"model.rates holds {len(self.rates)} rates, {self.model_name} trains in {self.stages} stages"
+            )
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.accumulate = accumulate
+        self.clip_norm = clip_norm
+        self.stage = 1
+        self.switch_epoch: int | None = None
+        self.val_psnr = PSNR()
+        self._published: list[nn.Module] = []  # a list hides the copy from Lightning, DDP and checkpoints
+        if weights is not None:
+            self.start_from(weights)
+        channels_last_(self.net)
+
+    @property
+    def stages(self) -> int:
+        """How many stages training has."""
+        return 1
+
+    @property
+    def model_name(self) -> str:
+        """The network's name in the zoo."""
+        return f"{self.arch}_x{self.net.scale}"
+
+    @property
+    def published(self) -> nn.Module:
+        """What is validated and published: ``net``, or the average that a callback keeps of it."""
+        return self._published[0] if self._published else self.net
+
+    def publish(self, net: nn.Module) -> None:
+        """Validate and publish ``net``, a copy that isn't registered here, instead of the live network."""
+        self._published = [net]
+
+    def published_weights(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors of the published network, and the arguments that build a network for them."""
+        return self.published.state_dict(), self.net_args
+
+    def start_from(self, weights: str) -> None:
+        """Put weights of the zoo (a name) or of a safetensors file (a path) into ``net``."""
+        load_tensors(self.net, self.read_start(weights), weights)
+
+    def read_start(self, weights: str) -> dict[str, Tensor]:
+        """The tensors of a zoo name or of a safetensors file."""
+        if weights.endswith((".safetensors", ".ckpt")) or os.sep in weights or Path(weights).exists():
+            return read_weights(weights)[0]
+        return zoo.load(weights).state_dict()
+
+    def enter_stage(self, stage: int) -> None:
+        """Begin a stage with fresh optimiser state. The one place where such state is cleared."""
+        self.stage = stage
+        for optimizer in self.trainer.optimizers:
+            optimizer.state.clear()
+
+    def stage_updates(self) -> tuple[int, int]:
+        """Updates done in this stage, and the stage's length in updates.
+
+        Raises:
+            ConfigError: the run has no end that a rate could be scheduled to.
+        """
+        trainer = self.trainer
+        per_epoch = ceil(trainer.num_training_batches / self.accumulate)
+        ends = []
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            ends.append(trainer.max_epochs * per_epoch)
+        if trainer.max_steps >= 0:
+            ends.append(trainer.max_steps)
+        if not ends:
+            raise ConfigError("the run has no end: set trainer.max_epochs or trainer.max_steps")
+        switch = per_epoch * self.switch_epoch if self.switch_epoch is not None else 0
+        start, end = (switch, min(ends)) if self.stage == self.stages else (0, min(switch, *ends))
+        return trainer.global_step - start, end - start
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Set the rate of the coming update; clip here, where gradients are no longer scaled under 16-mixed."""
+        rate = self.rates[self.stage - 1](*self.stage_updates())
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("rate_scale", 1.0)
+        if self.clip_norm is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+
+    def setup(self, stage: str) -> None:
+        """Hand accumulation to the trainer, which does it in automatic optimisation."""
+        if self.automatic_optimization:
+            self.trainer.accumulate_grad_batches = self.accumulate
+
+    def configure_optimizers(self) -> Any:
+        """One optimiser over ``net``."""
+        return create_optimizer(self.optimizer, self.net.parameters(), self.weight_decay)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Codes to signals, on the device."""
+        return codes_to_signal(batch, self.net)
+
+    def log_training(self, **scalars: Tensor | float) -> None:
+        """Log scalars of a training step in the section ``train``."""
+        self.log_dict({f"train/{key}": value for key, value in scalars.items()}, prog_bar=False)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Score the published network on whole frames (protocol val-v1, raw); returns its unclipped prediction."""
+        preds = self.published(batch["sdr"])
+        self.val_psnr.update(preds, batch["hdr"])
+        self.log("val/psnr", self.val_psnr, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(preds))
+        return preds
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the stage."""
+        checkpoint["sritm"] = {"model": self.model_name, "stage": self.stage}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the stage."""
+        self.stage = checkpoint["sritm"]["stage"]

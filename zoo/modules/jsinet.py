@@ -1,0 +1,55 @@
+"""Training of JSInet alone: JSI-GAN's first stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from zoo.losses import mean_absolute_error, mean_squared_error
+from zoo.modules.base import Batch, SRITMModule
+from zoo.nets import JSINet
+from zoo.optim import Rate
+
+LOSSES = {"mse": mean_squared_error, "mae": mean_absolute_error}
+# Ten times lower after 200 and after 225 of 250 epochs (JSI-GAN, Implementation Details).
+AUTHORS_RATE = Rate(1e-4, "steps", at=[0.8, 0.9])
+
+
+class JSINetModule(SRITMModule):
+    """JSInet by its reconstruction loss; defaults are the authors'.
+
+    Args:
+        scale: of the network.
+        loss: ``mse`` (authors) or ``mae``.
+        rates: one rate; the authors' by default.
+        optimizer: see :func:`zoo.optim.create_optimizer`.
+        weight_decay: of the optimiser.
+        accumulate: batches for each update.
+        clip_norm: the largest norm of the gradient.
+        weights: start from these, a name of the zoo or a path.
+    """
+
+    arch: ClassVar[str] = "jsinet"
+
+    def __init__(
+        self,
+        scale: Literal[1, 2, 4] = 2,
+        loss: Literal["mse", "mae"] = "mse",
+        rates: Sequence[Rate] = (AUTHORS_RATE,),
+        optimizer: str = "authors_adam",
+        weight_decay: float = 0.0,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        weights: str | None = None,
+    ) -> None:
+        net_args: dict[str, Any] = {"scale": scale}
+        super().__init__(JSINet(**net_args), net_args, rates, optimizer, weight_decay, accumulate, clip_norm, weights)
+        self.loss = LOSSES[loss]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One update of ``net``."""
+        loss = self.loss(self.net(batch["sdr"]), batch["hdr"])
+        self.log_training(loss=loss)
+        return loss

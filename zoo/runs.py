@@ -1,0 +1,81 @@
+"""Folders of training runs, and where recipes lie. Standard library alone.
+
+A run's folder holds ``config.yaml``, ``checkpoints/*.ckpt`` (to resume), ``weights.safetensors`` (to load and publish),
+``report.json``, ``pictures/`` and the loggers' files.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+from zoo.errors import ConfigError
+
+_PACKAGE = Path(__file__).resolve().parent
+_NEXT = "-N"  # a run_dir that ends so takes the next free number
+
+
+def find_config(name: str) -> Path:
+    """A recipe by path, or by its name (``jsigan``) among the project's own.
+
+    Raises:
+        ConfigError: there is no such file; the known names are listed.
+    """
+    given = Path(name)
+    if given.is_file():
+        return given
+    folders = [_PACKAGE.parent / "configs", _PACKAGE / "configs"]  # a checkout, a wheel
+    relative = name.removeprefix("configs/").removesuffix(".yaml")
+    for folder in folders:
+        if (folder / f"{relative}.yaml").is_file():
+            return folder / f"{relative}.yaml"
+    known = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
+    raise ConfigError(f"no config {name!r}: give a file, or one of {', '.join(known)}")
+
+
+def claim_run_dir(run_dir: str, resume: bool) -> Path:
+    """Make a run's folder, or refuse one that holds a run.
+
+    Args:
+        run_dir: the folder; ``.../NAME-N`` stands for the next free number.
+        resume: go on with the run in the folder.
+
+    Raises:
+        ConfigError: the folder holds a run and ``resume`` is false, or can't be made.
+    """
+    path = Path(run_dir)
+    if path.name.endswith(_NEXT):
+        stem = path.name.removesuffix("N")
+        pattern = re.compile(re.escape(stem) + r"(\d+)")
+        taken = [int(m[1]) for p in path.parent.glob(f"{stem}*") if (m := pattern.fullmatch(p.name))]
+        path = path.with_name(f"{stem}{max(taken, default=0) + 1}")
+    elif not resume and ((path / "config.yaml").exists() or (path / "checkpoints").exists()):
+        raise ConfigError(
+            f"{path} holds a run already: go on with it (--ckpt_path last), or give another folder (--run_dir)"
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"can't make the run's folder {path}: {error.strerror}; give another with --run_dir"
+        ) from error
+    return path
+
+
+def find_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
+    """The checkpoint to resume from: a path, or ``last`` for the newest whole file of the run.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if ckpt_path != "last":
+        if not Path(ckpt_path).is_file():
+            raise ConfigError(f"no checkpoint {ckpt_path}; --ckpt_path takes a file, or last")
+        return Path(ckpt_path)
+    folder = run_dir / "checkpoints"
+    files = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in files:
+        if zipfile.is_zipfile(path):  # torch's format ends in the archive's directory: a cut file has none
+            return path
+    raise ConfigError(f"no whole checkpoint in {folder}; start the run anew, without --ckpt_path")
