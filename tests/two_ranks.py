@@ -1,0 +1,86 @@
+"""Train one case on a number of gloo ranks and save each rank's parameters; run by test_ranks.py as a program.
+
+python -m tests.two_ranks CASE RANKS PRECISION SHARED OUT
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from tests.training import random_codes
+
+from zoo._torchvision import ensure_torchvision
+
+ensure_torchvision()
+
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything  # noqa: E402
+
+from callbacks import StageSwitch  # noqa: E402
+from zoo.modules import DeepSRITMModule, JSIGANModule, JSINetModule, SRITMModule  # noqa: E402
+from zoo.optim import Rate  # noqa: E402
+
+RATE = Rate(1e-4)
+# Module, stage.epoch, epochs, batches an epoch, images of a global batch, LR side: four steps each.
+CASES: dict[str, tuple[Any, int | None, int, int, int, int]] = {
+    "jsinet": (lambda: JSINetModule(2, rates=[RATE]), None, 1, 4, 4, 16),
+    "deep_sritm": (lambda: DeepSRITMModule(2, rates=[RATE, RATE]), 1, 2, 2, 4, 12),
+    # Scale 4 for its small LR pictures; narrow discriminators; 160 HR pixels as the GAN stage demands.
+    "jsigan": (lambda: JSIGANModule(4, base_channels=4, rates=[RATE, RATE]), 1, 2, 2, 8, 40),
+}
+
+
+class Batches(LightningDataModule):
+    """Fixed batches; each rank takes its part, or all take the first half (``shared``)."""
+
+    def __init__(self, count: int, images: int, side: int, scale: int, shared: bool) -> None:
+        super().__init__()
+        self.batches = [random_codes(images, side, scale, seed) for seed in range(count)]
+        self.shared = shared
+
+    def train_dataloader(self) -> DataLoader:
+        assert self.trainer is not None
+        ranks = 2 if self.shared else self.trainer.world_size
+        rank = 0 if self.shared else self.trainer.global_rank
+        images = len(self.batches[0]["key"]) // ranks
+        part = slice(rank * images, (rank + 1) * images)
+        batches = [{key: value[part] for key, value in batch.items()} for batch in self.batches]
+        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+
+
+class SaveParameters(Callback):
+    """Writes what each rank ended with, and the modulation as it was at the switch."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        torch.save(dict(pl_module.named_parameters()), self.out / f"rank{trainer.global_rank}.pt")
+
+
+def main(case: str, ranks: int, precision: str, shared: bool, out: Path) -> None:
+    """Train and save."""
+    make, switch, epochs, batches, images, side = CASES[case]
+    seed_everything(0, verbose=False)
+    module: SRITMModule = make()
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=ranks,
+        strategy="ddp_fork_find_unused_parameters_true" if ranks > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=[StageSwitch(switch), SaveParameters(out)],
+    )
+    trainer.fit(module, datamodule=Batches(batches, images, side, module.net.scale, shared))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4] == "shared", Path(sys.argv[5]))

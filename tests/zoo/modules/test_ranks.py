@@ -1,0 +1,51 @@
+"""Two gloo ranks stay identical, and equal one process where the mathematics says so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+
+def run(root: Path, out: Path, case: str, ranks: int, precision: str, shared: bool = False) -> list[dict[str, Tensor]]:
+    """Parameters that each rank ended with; in a process of its own, since forking wants fresh thread pools."""
+    out.mkdir(parents=True)
+    words = [case, str(ranks), precision, "shared" if shared else "apart", str(out)]
+    subprocess.run(
+        [sys.executable, "-m", "tests.two_ranks", *words],
+        cwd=root,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=400,
+        capture_output=True,
+    )
+    return [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in range(ranks)]
+
+
+def assert_identical(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different
+
+
+@pytest.mark.parametrize("case", ["jsigan", "deep_sritm"])
+def test_ranks_with_different_data_keep_identical_parameters_across_the_switch(
+    root: Path, tmp_path: Path, case: str
+) -> None:
+    first, second = run(root, tmp_path / "two", case, 2, "32-true")
+    assert_identical(first, second)
+
+
+@pytest.mark.parametrize(("case", "shared"), [("jsinet", False), ("deep_sritm", False), ("jsigan", True)])
+def test_two_ranks_equal_one_process(root: Path, tmp_path: Path, case: str, shared: bool) -> None:
+    """JSI-GAN's batch norm sees one rank's images, so there both ranks are given the same half."""
+    one = run(root, tmp_path / "one", case, 1, "64-true", shared)[0]
+    first, second = run(root, tmp_path / "two", case, 2, "64-true", shared)
+    assert_identical(first, second)
+    for name, expected in one.items():
+        torch.testing.assert_close(first[name], expected, rtol=1e-10, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
