@@ -97,6 +97,23 @@ class RunReport(Callback):
             self.report["pictures"] = self._draw(net, trainer, pl_module)
             (self.run_dir / "report.json").write_text(json.dumps(self.report, indent=2) + "\n")
 
+    def text(self) -> str:
+        """The report as a table for the terminal."""
+        report = self.report
+        rows = [("weights before", report["psnr_before"], None)]
+        rows.append(("weights after", report["psnr_after"], report["psnr_after_matched"]))
+        rows += [(name, scores["raw"], scores["matched"]) for name, scores in report["baselines"].items()]
+        lines = [f"PSNR in dB on {report['validation_frames']} held-out frames (protocol val-v1)"]
+        lines.append(f"{'':20}{'raw':>9}{'matched':>9}")
+        for name, *scores in rows:
+            lines.append(f"{name:20}" + "".join(f"{'-':>9}" if s is None else f"{s:9.2f}" for s in scores))
+        speeds = (f"{v:.1f} in {stage.replace('_', ' ')}" for stage, v in report["samples_per_second"].items())
+        lines.append(f"{report['steps']} steps in {report['precision']}; samples per second: {', '.join(speeds)}")
+        lines.append(f"weights     {report['weights']}")
+        lines.append(f"checkpoint  {report['checkpoint']}")
+        lines += [f"picture     {path}" for path in report["pictures"]]
+        return "\n".join(lines)
+
     def _draw(self, net: nn.Module, trainer: Trainer, pl_module: LightningModule) -> list[str]:
         loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
         frames = loader.dataset

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from tests.training import random_codes
 
+from tests.training import random_codes
 from zoo._torchvision import ensure_torchvision
 
 ensure_torchvision()

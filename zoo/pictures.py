@@ -97,15 +97,16 @@ def comparison(sdr: Tensor, predictions: dict[str, Tensor], target: Tensor) -> P
 
 
 def _error_scale(shape: Sequence[int]) -> Picture:
-    """The colours of the error map with their values."""
-    picture = np.zeros(shape, np.uint8)
+    """The colours of the error map with their values; a picture too low for them loses its lower part."""
+    height = shape[0]
+    picture = np.zeros((max(height, 3 * _LINE), *shape[1:]), np.uint8)
     margin, width = 10, shape[1] - 20
     picture[_LINE : _LINE + _BAR, margin : margin + width] = _heat(np.linspace(0, 1, width)[None].repeat(_BAR, 0))
     _write(picture, "mean error, 10-bit codes", (margin, _LINE - 6))
     for value in (0, ERROR_SCALE // 2, ERROR_SCALE):
         x = margin + int(width * value / ERROR_SCALE) - (0 if value == 0 else 20)
         _write(picture, f"{value}{'+' if value == ERROR_SCALE else ''}", (x, 2 * _LINE + _BAR - 4))
-    return picture
+    return picture[:height]
 
 
 def _row(titles: Sequence[str], pictures: Sequence[Picture]) -> Picture:

@@ -6,6 +6,7 @@ A run's folder holds ``config.yaml``, ``checkpoints/*.ckpt`` (to resume), ``weig
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from zoo.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parent
 _NEXT = "-N"  # a run_dir that ends so takes the next free number
+CLAIMED = "SRITM_RUN_DIR"  # the folder that the first process claimed, for the ranks that it starts
 
 
 def find_config(name: str) -> Path:
@@ -34,8 +36,14 @@ def find_config(name: str) -> Path:
     raise ConfigError(f"no config {name!r}: give a file, or one of {', '.join(known)}")
 
 
+def is_first_process() -> bool:
+    """Whether this is rank 0 of a run, or its only process, by what launchers leave in the environment."""
+    ranks = (os.environ.get(key) for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    return next((int(rank) == 0 for rank in ranks if rank is not None), True)
+
+
 def claim_run_dir(run_dir: str, resume: bool) -> Path:
-    """Make a run's folder, or refuse one that holds a run.
+    """Make a run's folder, or refuse one that holds a run. The first process decides for all.
 
     Args:
         run_dir: the folder; ``.../NAME-N`` stands for the next free number.
@@ -44,13 +52,19 @@ def claim_run_dir(run_dir: str, resume: bool) -> Path:
     Raises:
         ConfigError: the folder holds a run and ``resume`` is false, or can't be made.
     """
+    if CLAIMED in os.environ:
+        return Path(os.environ[CLAIMED])
     path = Path(run_dir)
     if path.name.endswith(_NEXT):
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise ConfigError(
+                f"--run_dir {run_dir}: processes started from outside can't agree on a number; give a name"
+            )
         stem = path.name.removesuffix("N")
         pattern = re.compile(re.escape(stem) + r"(\d+)")
         taken = [int(m[1]) for p in path.parent.glob(f"{stem}*") if (m := pattern.fullmatch(p.name))]
         path = path.with_name(f"{stem}{max(taken, default=0) + 1}")
-    elif not resume and ((path / "config.yaml").exists() or (path / "checkpoints").exists()):
+    elif is_first_process() and not resume and any(path.glob("checkpoints/*.ckpt")):
         raise ConfigError(
             f"{path} holds a run already: go on with it (--ckpt_path last), or give another folder (--run_dir)"
         )
@@ -58,8 +72,9 @@ def claim_run_dir(run_dir: str, resume: bool) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"can't make the run's folder {path}: {error.strerror}; give another with --run_dir"
+            f"can't make the run's folder {path} ({error.strerror}); give another with --run_dir"
         ) from error
+    os.environ[CLAIMED] = str(path)
     return path
 
 

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo.cli import main as sritm
+from zoo.errors import ConfigError
+from zoo.fit.budget import Plan, plan
+from zoo.fit.dashboards import loggers
+from zoo.fit.hardware import fast_precision, resolve_accelerator
+
+
+def test_a_plan_fills_the_minutes() -> None:
+    # Ten batches of 0.5 s and of 3 s; validations of 4 s every second epoch.
+    chosen = plan(10, 2, lambda stage: ((0.5, 10), (3.0, 10))[stage - 1], lambda: 4.0, every=2)
+    assert chosen.stage_epoch is not None
+    first, second = chosen.stage_epoch, chosen.max_epochs - chosen.stage_epoch
+    assert second * 10 >= 30
+    assert 580 <= first * 7 + second * 32 <= 600
+
+
+def test_a_plan_keeps_thirty_gan_steps_and_one_epoch_however_little_time_there_is() -> None:
+    assert plan(0.01, 2, lambda stage: (5.0, 8), lambda: 1.0, every=1) == Plan(1, 5)
+    assert plan(0.01, 1, lambda stage: (5.0, 8), lambda: 1.0, every=1) == Plan(None, 1)
+
+
+def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert resolve_accelerator("auto", "auto") == ("gpu", 4)
+    assert resolve_accelerator("auto", 2) == ("gpu", 2)
+    assert resolve_accelerator("gpu", "0,3") == ("gpu", 2)
+    assert resolve_accelerator("cpu", 3) == ("cpu", 3)
+    with pytest.raises(ConfigError, match=r"--trainer\.devices 8: torch sees 4 GPUs here"):
+        resolve_accelerator("auto", 8)
+
+
+def test_auto_is_one_cpu_process_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert resolve_accelerator("auto", "auto") == ("cpu", 1)
+    with pytest.raises(ConfigError, match=r"add --trainer\.accelerator cpu for 2 processes"):
+        resolve_accelerator("auto", "2")
+    with pytest.raises(ConfigError, match="give a number"):
+        resolve_accelerator("cpu", "two")
+
+
+def test_bfloat16_is_taken_only_where_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert fast_precision("cpu") == "32-true"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert fast_precision("cpu") == "bf16-mixed"
+
+
+def test_a_run_goes_on_without_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("the service didn't start")
+
+    import wandb
+
+    monkeypatch.setattr(wandb, "init", broken)
+    assert [type(logger).__name__ for logger in loggers(tmp_path)] == ["CSVLogger"]
+
+
+def test_the_terminal_lists_and_shows_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sritm(["list", "jsinet*"]) == 0
+    assert capsys.readouterr().out.count("jsinet_x") == 3
+    assert sritm(["show", "deep_sritm_x2"]) == 0
+    assert "2,502,595" in capsys.readouterr().out
+    assert sritm(["show", "deep_sritm"]) == 2
+    assert "did you mean deep_sritm_x" in capsys.readouterr().err

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from zoo.errors import ConfigError
+from zoo.runs import CLAIMED, claim_run_dir, find_checkpoint, find_config, is_first_process
+
+
+@pytest.fixture(autouse=True)
+def unclaimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CLAIMED, "")  # so that it is restored afterwards
+    monkeypatch.delenv(CLAIMED)
+
+
+def test_numbered_folders_take_the_next_free_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for taken in ("sample-1", "sample-7", "sample-x", "samples-9"):
+        (tmp_path / taken).mkdir()
+    assert claim_run_dir(str(tmp_path / "sample-N"), False) == tmp_path / "sample-8"
+    # A rank that the first process started takes what that one claimed.
+    assert claim_run_dir(str(tmp_path / "sample-N"), False) == tmp_path / "sample-8"
+
+
+def test_a_folder_with_checkpoints_is_kept_for_its_run(tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").touch()
+    assert claim_run_dir(str(tmp_path / "run"), False) == tmp_path / "run"  # nothing was trained in it
+    os.environ.pop(CLAIMED)
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(ConfigError, match="holds a run already"):
+        claim_run_dir(str(tmp_path / "run"), False)
+    assert claim_run_dir(str(tmp_path / "run"), True) == tmp_path / "run"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"can't make the run's folder .*file/run"):
+        claim_run_dir(str(tmp_path / "file" / "run"), False)
+
+
+def test_processes_started_from_outside_cannot_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="can't agree on a number"):
+        claim_run_dir(str(tmp_path / "sample-N"), False)
+
+
+def test_the_first_process_is_told_by_its_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_first_process()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not is_first_process()
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("RANK", "8")
+    assert not is_first_process()
+
+
+def test_last_is_the_newest_whole_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for age, name in enumerate(("new-but-cut.ckpt", "older.ckpt", "oldest.ckpt")):
+        path = folder / name
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("data", b"x" * 1000)
+        if name == "new-but-cut.ckpt":
+            path.write_bytes(path.read_bytes()[:600])
+        os.utime(path, (1000 - age, 1000 - age))
+    assert find_checkpoint("last", tmp_path).name == "older.ckpt"
+    assert find_checkpoint(str(folder / "oldest.ckpt"), tmp_path).name == "oldest.ckpt"
+
+
+def test_configs_are_found_by_name_and_by_path(root: Path, tmp_path: Path) -> None:
+    assert find_config("jsigan") == root / "configs" / "jsigan.yaml"
+    assert find_config("configs/jsigan.yaml").samefile(root / "configs" / "jsigan.yaml")
+    (tmp_path / "mine.yaml").touch()
+    assert find_config(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
+    with pytest.raises(ConfigError, match="give a file, or one of deep_sritm_x2, jsigan, jsinet_x2, sample"):
+        find_config("jsigam")

@@ -1,0 +1,65 @@
+"""What this machine has for training: devices and the precision that they are fast in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from zoo.errors import ConfigError
+
+
+def resolve_accelerator(accelerator: Any, devices: Any) -> tuple[str, int]:
+    """The accelerator and the number of processes on this machine.
+
+    ``auto`` is CUDA where torch sees a GPU, else the CPU: scores are computed in float64, which Apple's GPUs lack.
+
+    Args:
+        accelerator: as ``trainer.accelerator``.
+        devices: as ``trainer.devices``: a number, a list of GPUs, or ``auto`` for all GPUs or one CPU process.
+
+    Raises:
+        ConfigError: more devices than there are, or a GPU where there is none.
+    """
+    gpus = torch.cuda.device_count()
+    given = accelerator
+    if accelerator == "auto":
+        accelerator = "gpu" if gpus else "cpu"
+    gpu = accelerator in ("gpu", "cuda")
+    count = _count(devices, gpus if gpu else 1)
+    if gpu and not gpus:
+        raise ConfigError(
+            f"--trainer.accelerator {given}: torch sees no GPU here; use cpu, or a torch built for the GPU"
+        )
+    if gpu and count > gpus:
+        raise ConfigError(f"--trainer.devices {devices}: torch sees {gpus} GPU{'s' * (gpus > 1)} here")
+    if given == "auto" and not gpu and count > 1:
+        raise ConfigError(
+            f"--trainer.devices {devices}: torch sees no GPU here; leave it out to train in one process, "
+            f"or add --trainer.accelerator cpu for {count} processes"
+        )
+    return accelerator, count
+
+
+def _count(devices: Any, available: int) -> int:
+    if devices in ("auto", "-1", -1):
+        return available
+    if isinstance(devices, str):
+        devices = devices.split(",") if "," in devices else devices
+    if isinstance(devices, (list, tuple)):
+        return len(devices)
+    try:
+        return int(devices)
+    except ValueError:
+        raise ConfigError(f"--trainer.devices {devices}: give a number, a list of GPUs, or auto") from None
+
+
+def fast_precision(accelerator: str) -> str:
+    """``bf16-mixed`` where bfloat16 is done in hardware, else ``32-true``: emulated it is slower than float32."""
+    if accelerator in ("gpu", "cuda"):
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator == "cpu":
+        bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        bf16 = False
+    return "bf16-mixed" if bf16 else "32-true"

@@ -1,0 +1,138 @@
+"""Training from configuration files: ``python tools/fit.py --config FILE [--key value ...]``, also ``sritm fit``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from zoo.errors import ConfigError, ZooError
+from zoo.fit.budget import plan
+from zoo.fit.configuration import FitCLI
+from zoo.runs import CLAIMED, find_checkpoint, is_first_process
+
+# The epochs that the first process chose: the ranks it starts run the same command and must not choose again.
+_PLAN = "SRITM_FIT_PLAN"
+_PROBE_STEPS = {1: 8, 2: 4}  # of each stage, the first of which isn't timed
+# What Lightning says of things that are meant so here.
+_NOISE = ("You have overridden `on_after_batch_transfer`", ".*does not have many workers", ".*LeafSpec")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; see ``--help``.
+
+    Returns:
+        0, or 2 after an error that the user can mend, said in one line.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for chatty in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
+    try:
+        _run(list(sys.argv[1:] if argv is None else argv))
+    except (ZooError, MisconfigurationException) as error:
+        if not is_first_process():
+            # The first process fails alike and ends the others before they say it again; else this is news.
+            time.sleep(5)
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    finally:
+        for decision in (_PLAN, CLAIMED):
+            os.environ.pop(decision, None)
+    return 0
+
+
+def _run(args: list[str]) -> None:
+    cli = FitCLI(args)
+    if cli.config.budget is not None:
+        _say("timing a few steps of each stage ...")
+        cli = FitCLI([*args, *_planned(cli, args)])
+    assert cli.run_dir is not None
+    assert cli.report is not None
+    checkpoint = find_checkpoint(cli.config.ckpt_path, cli.run_dir) if cli.config.ckpt_path is not None else None
+    if is_first_process():
+        (cli.run_dir / "config.yaml").write_text(cli.config_text(), encoding="utf-8")
+    _say(_summary(cli))
+    try:
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint)
+    finally:
+        for run in cli.trainer.loggers:
+            if isinstance(run, WandbLogger) and is_first_process():
+                run.experiment.finish()
+    if cli.report.report:
+        _say(cli.report.text())
+
+
+def _planned(cli: FitCLI, args: Sequence[str]) -> list[str]:
+    """A budget as arguments: ``stage.epoch`` and ``trainer.max_epochs``, timed on this machine."""
+    if _PLAN in os.environ:
+        return json.loads(os.environ[_PLAN])
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ConfigError(
+            "budget: processes started from outside would each time for themselves; set trainer.max_epochs"
+        )
+    validation = 0.0
+
+    def probe(stage: int) -> tuple[float, int]:
+        nonlocal validation
+        # Two epochs, so that stage 1 may end after the first and stage 2 begin with it.
+        options = {"trainer.max_epochs": 2, "trainer.max_steps": _PROBE_STEPS[stage], "trainer.devices": 1}
+        if cli.model.stages == 2:
+            options["stage.epoch"] = 2 - stage
+        timing = FitCLI([*args, *_as_arguments(options)], probe=True)
+        timing.trainer.fit(timing.model, timing.datamodule)
+        if stage == 1:
+            start = time.perf_counter()
+            timing.trainer.validate(timing.model, timing.datamodule, verbose=False)
+            validation = time.perf_counter() - start
+        assert timing.timer is not None
+        return timing.timer.step, timing.timer.batches
+
+    every = cli.config.trainer.check_val_every_n_epoch or 1
+    chosen = plan(cli.config.budget, cli.model.stages, probe, lambda: validation, every)
+    options = {"trainer.max_epochs": chosen.max_epochs}
+    if chosen.stage_epoch is not None:
+        options["stage.epoch"] = chosen.stage_epoch
+    arguments = _as_arguments(options)
+    os.environ[_PLAN] = json.dumps(arguments)
+    return arguments
+
+
+def _as_arguments(options: dict[str, Any]) -> list[str]:
+    return [f"--{key}={value}" for key, value in options.items()]
+
+
+def _summary(cli: FitCLI) -> str:
+    """What is about to run, in a few lines."""
+    trainer, model, data = cli.trainer, cli.model, cli.datamodule
+    parameters = sum(p.numel() for p in model.net.parameters())
+    switch = "" if cli.config.stage.epoch is None else f", stage 2 from {cli.config.stage.epoch}"
+    rows = {
+        "network": f"{model.model_name}, {parameters:,} parameters",
+        "epochs": f"0 to {trainer.max_epochs - 1}{switch}" if trainer.max_epochs else f"{trainer.max_steps} steps",
+        "batch": f"{data.batch_size} x {trainer.world_size} ranks x {model.accumulate} accumulated",
+        "precision": f"{trainer.precision} on {cli.config.trainer.accelerator}",
+        "data": data.root,
+        "run": cli.run_dir,
+    }
+    return "\n".join(f"{name:>10}  {text}" for name, text in rows.items())
+
+
+def _say(text: str) -> None:
+    if is_first_process():
+        print(text, flush=True)
+
+
+def _one_line(error: BaseException) -> str:
+    """What an exception says, without the traceback that a data worker puts before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1].partition("Error: ")[2] or lines[-1]) if lines else type(error).__name__
