@@ -47,7 +47,7 @@ class RunReport(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Score the starting weights."""
         if trainer.ckpt_path is None:
-            self._before = _score(pl_module.net, trainer, pl_module, matched=False)["raw"]
+            self._before = _score(pl_module.net, trainer, pl_module, matched=False)[0]["raw"]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The first batch of an epoch waits for the loader: it doesn't count for speed."""
@@ -73,9 +73,9 @@ class RunReport(Callback):
         trainer.strategy.barrier("weights")  # rank 0 has written them
         path = self.run_dir / WEIGHTS_NAME
         net = zoo.load(pl_module.model_name, weights=path, device=pl_module.device)
-        after = _score(net, trainer, pl_module, matched=True)
+        after, frames = _score(net, trainer, pl_module, matched=True)
         baselines = {
-            name: _score(zoo.create(name, scale=net.scale).to(pl_module.device), trainer, pl_module, matched=True)
+            name: _score(zoo.create(name, scale=net.scale).to(pl_module.device), trainer, pl_module, matched=True)[0]
             for name in BASELINES
         }
         self.report = {
@@ -84,7 +84,7 @@ class RunReport(Callback):
             "psnr_after": after["raw"],
             "psnr_after_matched": after["matched"],
             "baselines": baselines,
-            "validation_frames": after["frames"],
+            "validation_frames": frames,
             "steps": trainer.global_step,
             "precision": trainer.precision,
             "ranks": trainer.world_size,
@@ -141,8 +141,8 @@ class RunReport(Callback):
 
 
 @torch.no_grad()
-def _score(net: nn.Module, trainer: Trainer, pl_module: LightningModule, matched: bool) -> dict[str, Any]:
-    """Score ``net`` on the run's validation frames, each rank its share, without autocast."""
+def _score(net: nn.Module, trainer: Trainer, pl_module: LightningModule, matched: bool) -> tuple[dict[str, float], int]:
+    """Scores of ``net`` on the run's validation frames, each rank its share, without autocast; and the frames."""
     metrics = {"raw": PSNR()} | ({"matched": MatchedPSNR()} if matched else {})
     metrics = {name: metric.to(pl_module.device) for name, metric in metrics.items()}
     training = net.training
@@ -153,8 +153,9 @@ def _score(net: nn.Module, trainer: Trainer, pl_module: LightningModule, matched
         for metric in metrics.values():
             metric.update(preds, batch["hdr"])
     net.train(training)
-    scores: dict[str, Any] = {name: float(metric.compute()) for name, metric in metrics.items()}
-    return scores | {"frames": int(metrics["raw"].frames)}
+    with metrics["raw"].sync_context():  # a rank alone knows its own share
+        frames = int(metrics["raw"].frames)
+    return {name: float(metric.compute()) for name, metric in metrics.items()}, frames
 
 
 def _on_device(batch: dict[str, Any], pl_module: LightningModule) -> dict[str, Any]:

@@ -5,22 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.scenes import Scene, find_scenes, read_split, scene_name
+from datamodules.scenes import Scene, find_scenes, read_split
 from zoo.errors import DataError
-
-
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [
-        ("sunset_1k.exr", "sunset"),
-        ("a/sunset_16k.hdr", "sunset"),
-        ("studio_small_05_1k.exr", "studio_small_05"),
-        ("my photo.v2.hdr", "my_photo_v2"),
-        ("straße.hdr", "stra_e"),
-    ],
-)
-def test_scenes_are_named_for_the_files_so_that_keys_hold_no_dot(file, name):
-    assert scene_name(Path(file)) == name
 
 
 def touch(*paths: Path) -> None:

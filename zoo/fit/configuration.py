@@ -140,7 +140,13 @@ class FitCLI(LightningCLI):
         self.run_dir = claim_run_dir(self._run_dir(), self.config.ckpt_path is not None)
         self.report = RunReport(self.run_dir)
         callbacks += [
-            ModelCheckpoint(self.run_dir / "checkpoints", filename="{epoch}-{step}", save_last=True),
+            # After every epoch, so that the last epoch is there however seldom a run validates.
+            ModelCheckpoint(
+                self.run_dir / "checkpoints",
+                filename="{epoch}-{step}",
+                save_last=True,
+                save_on_train_epoch_end=True,
+            ),
             PublishWeights(self.run_dir, self.config.best),
             self.report,
         ]

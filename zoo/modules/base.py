@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 import zoo
 from zoo.errors import ConfigError
 from zoo.metrics import PSNR
+from zoo.ops.precision import without_autocast
 from zoo.optim import Rate, create_optimizer
 from zoo.weights import load_tensors, read_weights
 
@@ -176,8 +177,12 @@ class SRITMModule(pl.LightningModule):
         self.log_dict({f"train/{key}": value for key, value in scalars.items()}, prog_bar=False)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Score the published network on whole frames (protocol val-v1, raw); returns its unclipped prediction."""
-        preds = self.published(batch["sdr"])
+        """Score the published network on whole frames (protocol val-v1, raw); returns its unclipped prediction.
+
+        In the parameters' own precision whatever the training's, so that the figure is that of the published file.
+        """
+        with without_autocast(batch["sdr"]):
+            preds = self.published(batch["sdr"])
         self.val_psnr.update(preds, batch["hdr"])
         self.log("val/psnr", self.val_psnr, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(preds))
         return preds
