@@ -17,6 +17,9 @@ import zoo
 from zoo.fit import FitCLI, main
 from zoo.weights import read_weights
 
+# The recipe as a JSInet run of one stage.
+JSINET = ["--model", "JSINetModule", "--model.rates", "[{peak: 1e-3}]", "--stage.epoch", "null", "--data.crop", "[32]"]
+
 
 def wandb_history(folder: Path) -> Iterator[dict[str, Any]]:
     """Scalars in an offline W&B file: a 7-byte header, then LevelDB log blocks of 32 KiB with one record each."""
@@ -105,10 +108,8 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path, capsys: pyt
 def test_a_run_starts_from_given_weights_in_the_second_stage(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    jsinet = ["--model", "JSINetModule", "--model.rates", "[{peak: 1e-3}]", "--stage.epoch", "null"]
-    one_stage = ["--data.crop", "[32]", "--trainer.max_epochs", "1"]
     quiet = ["--trainer.logger", "false"]
-    assert main(["--config", str(recipe), *jsinet, *one_stage, *quiet, "--run_dir", "first"]) == 0
+    assert main(["--config", str(recipe), *JSINET, *quiet, "--trainer.max_epochs", "1", "--run_dir", "first"]) == 0
     start = json.loads(Path("first/report.json").read_text())
     gan = ["--model.weights", "first/weights.safetensors", "--stage.epoch", "0", "--trainer.max_epochs", "1"]
     assert main(["--config", str(recipe), *gan, *quiet, "--run_dir", "second"]) == 0
@@ -117,14 +118,12 @@ def test_a_run_starts_from_given_weights_in_the_second_stage(
     assert set(report["samples_per_second"]) == {"stage_2"}
 
 
-def test_a_budget_becomes_epochs_that_the_config_keeps(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(["--config", str(recipe), "--budget", "0.01", "--run_dir", "runs/b-N", "--trainer.logger", "false"]) == 0
-    )
+def test_a_budget_becomes_epochs_that_the_config_keeps(recipe: Path) -> None:
+    run = ["--run_dir", "runs/b-N", "--trainer.logger", "false", "--budget", "0.1"]
+    assert main(["--config", str(recipe), *JSINET, *run]) == 0
     kept = yaml.safe_load(Path("runs/b-1/config.yaml").read_text())
-    # A budget too small for anything still gives an epoch of JSInet and 30 GAN steps.
-    assert kept["stage"]["epoch"] == 1
-    assert kept["trainer"]["max_epochs"] == 16
+    report = json.loads(Path("runs/b-1/report.json").read_text())
+    assert kept["trainer"]["max_epochs"] == report["steps"] / 2 >= 1
     assert kept["budget"] is None
     assert kept["run_dir"] == "runs/b-N"
 
