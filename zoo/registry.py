@@ -51,15 +51,6 @@ class Card:
         """Height and width of the output over those of the input."""
         return int(self.args["scale"])
 
-    @property
-    def default_tag(self) -> str | None:
-        """The newest ``vN`` there is, else ``preview``, else none."""
-        tags = [w.tag for w in self.weights]
-        numbered = [tag for tag in tags if tag[:1] == "v" and tag[1:].isdigit()]
-        if numbered:
-            return max(numbered, key=lambda tag: int(tag[1:]))
-        return "preview" if "preview" in tags else None
-
 
 @cache
 def _cards() -> dict[str, Card]:
@@ -128,8 +119,7 @@ def load(
     """A trained network in eval mode.
 
     Args:
-        name: ``model`` or ``model.tag``. A baseline has no weights and loads by its name and scale:
-            ``bicubic+oracle_x2``.
+        name: ``model`` or ``model.tag``. Baselines have no weights: :func:`create` makes them.
         weights: a safetensors file of this network, such as a run's ``weights.safetensors``, instead of published ones.
         device: where the network is put.
         dtype: type of its parameters; float32 by default.
