@@ -14,7 +14,7 @@ env: $(STAMP)
 # One pip command: a second one may replace the torch build that the first chose.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[dev,data]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[dev,data,dask]'
 	touch $@
 
 fit: env
