@@ -61,8 +61,9 @@ def quantize(codes: Tensor, signal: Signal) -> Tensor:
         signal: gives range and depth.
 
     Returns:
-        Whole numbers, floating point as the input: floor(x + 0.5), clipped to 1..254 (8 bit) or 4..1019 (10 bit) in
-        narrow range, where the outer codes are kept for timing (ITU-R BT.2100, Table 9), to all codes in full range.
+        Whole numbers, floating point as the input: floor(x + 0.5), clipped to 1..254 (8 bit), 4..1019 (10), 16..4079
+        (12) or 256..65279 (16) in narrow range, where the outer codes are kept for timing (ITU-R BT.2100, Table 9), to
+        all codes in full range.
     """
     reserved = 2 ** (signal.depth - 8) if signal.range == "narrow" else 0
     return (at_least_float32(codes) + 0.5).floor().clamp(reserved, signal.peak - reserved)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from zoo.color.codes import codes_to_components, components_to_codes
+from zoo.color.hlg import hlg_decode, hlg_encode
 from zoo.color.transfer import (
     SDR_WHITE,
     bt709_decode,
@@ -58,15 +59,17 @@ def decode(x: Tensor, signal: Signal, white: float = SDR_WHITE) -> Tensor:
     Args:
         x: ``(..., 3, H, W)``, code / ``signal.peak``.
         signal: what ``x`` holds.
-        white: cd/m² of nominal white, for curves other than PQ.
+        white: cd/m² of nominal white, for curves other than PQ and HLG.
 
     Returns:
-        Light in cd/m², same shape.
+        Light in cd/m², same shape; HLG's as a display of 1000 cd/m² shows it.
     """
     rgb = signal_to_rgb(x, signal)
     match signal.transfer:
         case "pq":
             return pq_decode(rgb)
+        case "hlg":
+            return hlg_decode(rgb)
         case "bt1886":
             return bt1886_decode(rgb, white)
         case "srgb":
@@ -82,7 +85,7 @@ def encode(light: Tensor, signal: Signal, white: float = SDR_WHITE) -> Tensor:
     Args:
         light: ``(..., 3, H, W)``, cd/m².
         signal: what is wanted.
-        white: cd/m² of nominal white, for curves other than PQ.
+        white: cd/m² of nominal white, for curves other than PQ and HLG.
 
     Returns:
         code / ``signal.peak``, not rounded, same shape.
@@ -90,6 +93,8 @@ def encode(light: Tensor, signal: Signal, white: float = SDR_WHITE) -> Tensor:
     match signal.transfer:
         case "pq":
             rgb = pq_encode(light)
+        case "hlg":
+            rgb = hlg_encode(light)
         case "bt1886":
             rgb = bt1886_encode(light, white)
         case "srgb":

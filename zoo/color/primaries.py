@@ -13,10 +13,14 @@ from zoo.color.precision import at_least_float32
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 _Exact = tuple[tuple[Fraction, ...], ...]
 
-# Chromaticities x, y of red, green and blue: ITU-R BT.709-6 (item 1.3) and BT.2020-2 (Table 3).
+# Chromaticities x, y of red, green and blue: ITU-R BT.709-6 (item 1.3), BT.2020-2 (Table 3), SMPTE EG 432-1 (P3 with
+# D65), ITU-R BT.601-7 (item 1.4: 525 lines as SMPTE ST 170, 625 lines as BT.470 system B, G).
 _CHROMATICITIES = {
     "bt709": (("0.640", "0.330"), ("0.300", "0.600"), ("0.150", "0.060")),
     "bt2020": (("0.708", "0.292"), ("0.170", "0.797"), ("0.131", "0.046")),
+    "p3d65": (("0.680", "0.320"), ("0.265", "0.690"), ("0.150", "0.060")),
+    "smpte170m": (("0.630", "0.340"), ("0.310", "0.595"), ("0.155", "0.070")),
+    "bt470bg": (("0.640", "0.330"), ("0.290", "0.600"), ("0.150", "0.060")),
 }
 _D65 = ("0.3127", "0.3290")
 
@@ -64,7 +68,7 @@ def rgb_to_xyz_matrix(primaries: str) -> Matrix:
     """Matrix from linear RGB to CIE XYZ, derived from the chromaticities (SMPTE RP 177) in exact fractions.
 
     Args:
-        primaries: ``bt709`` or ``bt2020``.
+        primaries: as ``zoo.signal.Signal`` names them.
 
     Returns:
         Rows X, Y, Z as Python floats; R = G = B = 1 gives D65 at Y = 1.
@@ -79,7 +83,7 @@ def primaries_matrix(source: str, target: str) -> Matrix:
     Derived in exact fractions, so not rounded as the one printed in ITU-R BT.2087.
 
     Args:
-        source: ``bt709`` or ``bt2020``.
+        source: as ``zoo.signal.Signal`` names them.
         target: likewise.
 
     Returns:
@@ -110,7 +114,7 @@ def convert_primaries(light: Tensor, source: str, target: str) -> Tensor:
 
     Args:
         light: ``(..., 3, H, W)``, linear RGB in any unit.
-        source: primaries of ``light``, ``bt709`` or ``bt2020``.
+        source: primaries of ``light``, as ``zoo.signal.Signal`` names them.
         target: primaries wanted.
 
     Returns:

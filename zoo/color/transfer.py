@@ -1,12 +1,14 @@
 """Transfer curves: light to signal (``encode``) and signal to light (``decode``).
 
-Convention: signals are R'G'B' values with black at 0 and nominal white (PQ: its peak) at 1. Light is in cd/m² for the
-curves of displays, BT.1886 and PQ; for BT.709 and sRGB it is relative to white. Any shape and device; half precision is
+Convention: signals are R'G'B' values with black at 0 and nominal white (PQ, HLG: the peak) at 1. Light is in cd/m² for
+the curves of displays, BT.1886 and PQ; for BT.709 and sRGB it is relative to white, for HLG's camera curve to the peak
+(``zoo.color.hlg`` has the way from there to a display). Any shape and device; half precision is
 lifted to float32, float32 and float64 are kept.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -31,6 +33,11 @@ PQ_C3 = 2392 / 4096 * 32
 _PQ_DECODE_LIMIT = 1.9
 
 _BT1886_GAMMA = 2.4
+
+# ITU-R BT.2100, Table 5; b and c follow from a.
+_HLG_A = 0.17883277
+_HLG_B = 1 - 4 * _HLG_A
+_HLG_C = 0.5 - _HLG_A * math.log(4 * _HLG_A)
 
 # Curves of infinite slope at 0 hand back the chord's gradient from 0 to here, a share of the peak.
 _CHORD_END = 1e-6
@@ -181,3 +188,37 @@ def pq_decode(signal: Tensor) -> Tensor:
     # Black is PQ_C1^PQ_M2, not 0; below it the root's gradient grows without bound.
     root = at_least_float32(signal).clamp(PQ_C1**PQ_M2, _PQ_DECODE_LIMIT) ** (1 / PQ_M2)
     return PQ_PEAK * ((root - PQ_C1).clamp(min=0) / (PQ_C2 - PQ_C3 * root)) ** (1 / PQ_M1)
+
+
+def hlg_oetf(light: Tensor) -> Tensor:
+    """Scene light to HLG signal: the OETF of ITU-R BT.2100, Table 5.
+
+    Args:
+        light: relative to the peak, [0, 1]. Negative values encode as 0, the curve goes on above 1.
+
+    Returns:
+        HLG signal. The slope at 0 is infinite: the gradient below 1e-6 of the peak is the chord's.
+
+    Example:
+        >>> hlg_oetf(torch.tensor([0.0, 1 / 12, 1.0]))
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+    light = at_least_float32(light).clamp(min=0)
+    root = _with_chord_gradient(lambda x: (3 * x).sqrt(), light)
+    # The clamp keeps the logarithm real where the root is chosen.
+    logarithm = _HLG_A * torch.log(12 * light.clamp(min=1 / 12) - _HLG_B) + _HLG_C
+    return torch.where(light <= 1 / 12, root, logarithm)
+
+
+def hlg_oetf_inverse(signal: Tensor) -> Tensor:
+    """HLG signal to scene light: the inverse of ``hlg_oetf``.
+
+    Args:
+        signal: HLG signal, [0, 1]. Negative values decode as 0, super-whites as more than 1.
+
+    Returns:
+        Scene light relative to the peak.
+    """
+    signal = at_least_float32(signal).clamp(min=0)
+    exponential = (torch.exp((signal.clamp(min=0.5) - _HLG_C) / _HLG_A) + _HLG_B) / 12
+    return torch.where(signal <= 0.5, signal**2 / 3, exponential)

@@ -1,4 +1,4 @@
-"""Luma and colour differences: R'G'B' to Y'CbCr and back (ITU-R BT.709-6, items 3.2 and 3.3; BT.2020-2, Table 4).
+"""Luma and colour differences: R'G'B' to Y'CbCr and back (ITU-R BT.709-6, BT.2020-2, BT.601-7).
 
 Convention: Y' in [0, 1], Cb and Cr in [-0.5, 0.5] for R'G'B' in [0, 1]; no ranges or offsets of codes, nothing clipped.
 BT.2020 is the form with non-constant luminance. The channel axis is -3.
@@ -11,16 +11,16 @@ from torch import Tensor
 
 from zoo.color.precision import at_least_float32
 
-# Weights of R and B in luma; G has the rest.
-_WEIGHTS = {"ycbcr709": (0.2126, 0.0722), "ycbcr2020": (0.2627, 0.0593)}
+# Weights of R and B in luma; G has the rest: BT.709-6, item 3.2; BT.2020-2, Table 4; BT.601-7, item 2.5.1.
+_WEIGHTS = {"ycbcr709": (0.2126, 0.0722), "ycbcr2020": (0.2627, 0.0593), "ycbcr601": (0.299, 0.114)}
 
 
 def luma(rgb: Tensor, matrix: str) -> Tensor:
-    """The weighted sum that is luma of R'G'B', and luminance of linear RGB on the matrix's primaries.
+    """The weighted sum that is luma of R'G'B', and luminance of linear RGB on BT.709 or BT.2020 primaries.
 
     Args:
         rgb: ``(..., 3, H, W)``, any unit.
-        matrix: ``ycbcr709`` or ``ycbcr2020``.
+        matrix: ``ycbcr709``, ``ycbcr2020`` or ``ycbcr601``, whose weights are no set of primaries' luminance.
 
     Returns:
         ``(..., 1, H, W)``, same unit.
@@ -35,7 +35,7 @@ def rgb_to_ycbcr(rgb: Tensor, matrix: str) -> Tensor:
 
     Args:
         rgb: ``(..., 3, H, W)``.
-        matrix: ``ycbcr709`` or ``ycbcr2020``.
+        matrix: ``ycbcr709``, ``ycbcr2020`` or ``ycbcr601``.
 
     Returns:
         Y', Cb, Cr, same shape.
@@ -56,7 +56,7 @@ def ycbcr_to_rgb(ycbcr: Tensor, matrix: str) -> Tensor:
 
     Args:
         ycbcr: ``(..., 3, H, W)``.
-        matrix: ``ycbcr709`` or ``ycbcr2020``.
+        matrix: ``ycbcr709``, ``ycbcr2020`` or ``ycbcr601``.
 
     Returns:
         R'G'B', same shape; outside [0, 1] where Y'CbCr stands for no colour that R'G'B' holds.

@@ -16,6 +16,10 @@ SIGNALS = [
     Signal.parse("bt709-srgb-ycbcr709-full-8"),
     Signal.parse("bt2020-pq-rgb-narrow-10"),
     Signal.parse("bt2020-pq-rgb-full-10"),
+    Signal.parse("bt2020-hlg-ycbcr2020-narrow-12"),
+    Signal.parse("p3d65-pq-rgb-full-12"),
+    Signal.parse("bt2020-pq-ycbcr2020-narrow-16"),
+    Signal.parse("bt470bg-bt1886-ycbcr601-full-16"),
 ]
 
 
@@ -32,6 +36,10 @@ def column(*values: float) -> torch.Tensor:
         (SRGB, (0, 0, 0), (255, 255, 255)),
         (Signal.parse("bt2020-pq-rgb-narrow-10"), (64, 64, 64), (940, 940, 940)),
         (Signal.parse("bt709-srgb-ycbcr709-full-8"), (0, 0.5, 0.5), (255, 255.5, 255.5)),
+        (Signal.parse("bt2020-pq-ycbcr2020-narrow-12"), (256, 256, 256), (3760, 3840, 3840)),
+        (Signal.parse("bt2020-hlg-rgb-full-12"), (0, 0, 0), (4095, 4095, 4095)),
+        (Signal.parse("bt2020-pq-ycbcr2020-narrow-16"), (4096, 4096, 4096), (60160, 61440, 61440)),
+        (Signal.parse("bt2020-pq-ycbcr2020-full-16"), (0, 0.5, 0.5), (65535, 65535.5, 65535.5)),
     ],
     ids=str,
 )
@@ -43,7 +51,7 @@ def test_ends_of_the_components_have_the_codes_of_the_standard(
     torch.testing.assert_close(components_to_codes(column(*end), signal), column(*highest))
 
 
-@given(st.sampled_from(SIGNALS), st.lists(st.integers(0, 1023), min_size=3, max_size=3))
+@given(st.sampled_from(SIGNALS), st.lists(st.integers(0, 65535), min_size=3, max_size=3))
 def test_codes_survive_the_way_to_components_and_back(signal: Signal, values: list[int]) -> None:
     codes = quantize(column(*values), signal)
     for dtype in (torch.float32, torch.float64):
@@ -58,10 +66,19 @@ def test_quantize_rounds_halves_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("signal", "ends"), [(SDR_VIDEO, (1, 254)), (HDR10_VIDEO, (4, 1019)), (SRGB, (0, 255))], ids=str
+    ("signal", "ends"),
+    [
+        (SDR_VIDEO, (1, 254)),
+        (HDR10_VIDEO, (4, 1019)),
+        (SRGB, (0, 255)),
+        (Signal.parse("bt2020-pq-ycbcr2020-narrow-12"), (16, 4079)),
+        (Signal.parse("bt2020-pq-ycbcr2020-narrow-16"), (256, 65279)),
+        (Signal.parse("bt2020-pq-rgb-full-16"), (0, 65535)),
+    ],
+    ids=str,
 )
 def test_quantize_keeps_off_the_reserved_codes(signal: Signal, ends: tuple[int, int]) -> None:
-    assert tuple(quantize(torch.tensor([-5.0, 2000.0]), signal).tolist()) == ends
+    assert tuple(quantize(torch.tensor([-5.0, 70000.0]), signal).tolist()) == ends
 
 
 def test_half_precision_is_computed_in_float32() -> None:

@@ -12,10 +12,21 @@ from zoo.signal import HDR10_VIDEO, SDR_VIDEO, Signal
 
 SRGB = Signal.parse("bt709-srgb-rgb-full-8")
 CAMERA = Signal.parse("bt709-bt709-ycbcr709-narrow-10")
-SIGNALS = [SDR_VIDEO, HDR10_VIDEO, SRGB, CAMERA]
+HLG = Signal.parse("bt2020-hlg-ycbcr2020-narrow-10")
+SIGNALS = [SDR_VIDEO, HDR10_VIDEO, SRGB, CAMERA, HLG, Signal.parse("bt470bg-bt1886-ycbcr601-full-16")]
 
 
-@pytest.mark.parametrize(("signal", "weights"), [(SDR_VIDEO, "ITU-R BT.709"), (HDR10_VIDEO, "ITU-R BT.2020")], ids=str)
+@pytest.mark.parametrize(
+    ("signal", "weights"),
+    [
+        (SDR_VIDEO, "ITU-R BT.709"),
+        (HDR10_VIDEO, "ITU-R BT.2020"),
+        (Signal.parse("smpte170m-bt1886-ycbcr601-narrow-8"), "ITU-R BT.601"),
+        (Signal.parse("bt2020-pq-ycbcr2020-narrow-12"), "ITU-R BT.2020"),
+        (Signal.parse("bt2020-hlg-ycbcr2020-narrow-16"), "ITU-R BT.2020"),
+    ],
+    ids=str,
+)
 def test_ycbcr_codes_equal_colour_science(signal: Signal, weights: str) -> None:
     rgb = np.random.default_rng(0).random((3, 20, 30))
     theirs = colour.RGB_to_YCbCr(
@@ -30,6 +41,12 @@ def test_ycbcr_codes_equal_colour_science(signal: Signal, weights: str) -> None:
 def test_grey_light_has_the_published_pq_codes(luminance: float, code: int) -> None:
     grey = torch.full((3, 1, 1), luminance, dtype=torch.float64)
     assert quantize(1023 * encode(grey, HDR10_VIDEO), HDR10_VIDEO).flatten().tolist() == [code, 512, 512]
+
+
+# ITU-R BT.2408, Table 1: diffuse white of 203 cd/m² is 75 % HLG on the display of 1000 cd/m², 721 of 10 bit.
+def test_reference_white_is_75_percent_of_hlg() -> None:
+    white = torch.full((3, 1, 1), 203, dtype=torch.float64)
+    assert quantize(1023 * encode(white, HLG), HLG).flatten().tolist() == [721, 512, 512]
 
 
 def test_sdr_white_is_100_nits_unless_told_otherwise() -> None:

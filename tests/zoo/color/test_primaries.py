@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from zoo.color import convert_primaries, primaries_matrix, rgb_to_xyz_matrix
 from zoo.color.primaries import apply_matrix
 
-SPACES = {"bt709": "ITU-R BT.709", "bt2020": "ITU-R BT.2020"}
+SPACES = {
+    "bt709": "ITU-R BT.709",
+    "bt2020": "ITU-R BT.2020",
+    "p3d65": "P3-D65",
+    "smpte170m": "SMPTE C",
+    "bt470bg": "ITU-R BT.470 - 625",
+}
 
 
 @pytest.mark.parametrize("primaries", SPACES)
@@ -35,12 +41,22 @@ def test_matrix_to_the_same_primaries_is_the_identity() -> None:
     np.testing.assert_array_equal(primaries_matrix("bt2020", "bt2020"), np.eye(3))
 
 
+@pytest.mark.parametrize("primaries", ["bt709", "p3d65", "smpte170m", "bt470bg"])
 @given(st.lists(st.floats(0, 10000), min_size=3, max_size=3))
-def test_there_and_back_returns_the_colour(rgb: list[float]) -> None:
+def test_to_bt2020_and_back_returns_the_colour(primaries: str, rgb: list[float]) -> None:
     light = torch.tensor(rgb, dtype=torch.float64).view(3, 1, 1)
-    there = convert_primaries(light, "bt709", "bt2020")
-    assert (there >= 0).all()  # BT.2020 holds all of BT.709
-    torch.testing.assert_close(convert_primaries(there, "bt2020", "bt709"), light, rtol=1e-12, atol=1e-9)
+    there = convert_primaries(light, primaries, "bt2020")
+    torch.testing.assert_close(convert_primaries(there, "bt2020", primaries), light, rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("primaries", ["bt709", "smpte170m", "bt470bg"])
+def test_bt2020_holds_all_colours_of_sdr_video(primaries: str) -> None:
+    assert np.min(primaries_matrix(primaries, "bt2020")) > 0
+
+
+def test_red_of_p3_lies_a_little_outside_bt2020() -> None:
+    red = convert_primaries(torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64).view(3, 1, 1), "p3d65", "bt2020")
+    assert red.flatten().tolist() == pytest.approx([0.7538, 0.0457, -0.0012], abs=5e-5)
 
 
 def test_white_stays_white() -> None:

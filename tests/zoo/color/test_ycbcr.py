@@ -7,15 +7,17 @@ from hypothesis import strategies as st
 
 from zoo.color import luma, rgb_to_ycbcr, ycbcr_to_rgb
 
-MATRICES = ("ycbcr709", "ycbcr2020")
+MATRICES = ("ycbcr709", "ycbcr2020", "ycbcr601")
 
 
 # ITU-R BT.709-6, items 3.2, 3.3: divisors 1.8556, 1.5748. BT.2020-2, Table 4: 1.8814, 1.4746.
+# BT.601-7, items 2.5.1, 2.5.2: 1.772, 1.402.
 @pytest.mark.parametrize(
     ("matrix", "weights", "blue_divisor", "red_divisor"),
     [
         ("ycbcr709", (0.2126, 0.7152, 0.0722), 1.8556, 1.5748),
         ("ycbcr2020", (0.2627, 0.6780, 0.0593), 1.8814, 1.4746),
+        ("ycbcr601", (0.299, 0.587, 0.114), 1.772, 1.402),
     ],
 )
 def test_coefficients_are_those_of_the_standard(
