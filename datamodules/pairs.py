@@ -1,46 +1,30 @@
-"""Protocol ``val-v1``: exact pairs of LR SDR and HR HDR codes from HDR panoramas (docs/protocol.md).
-
-All is computed in float64: in float32 one HR code in 1,400 comes out off by one.
-"""
+"""Pairs of LR SDR and HR HDR codes, made from frames of any source (docs/protocol.md)."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from einops import rearrange
 from torch import Tensor
 
+from datamodules.degrade import degrade
+from datamodules.draws import generator
+from datamodules.grading import GradedFrame, by_strips, grade, reduce_sdr
+from datamodules.patches import GRID, PATCH_SIZE, Window, choose_place, flat_places, panorama_places, with_margin
+from datamodules.presets import Preset, preset
+from datamodules.sources.frame import Frame, Picture
 from datamodules.sources.panorama import Panorama
-from zoo.color import convert_primaries, encode, luma, quantize, reinhard, roll_off
 from zoo.errors import DataError
-from zoo.ops.resize import imresize
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 
 PRESET = "val-v1"
-"""Name of the protocol that this module follows."""
+"""Name of the protocol by which networks are compared."""
 
-PATCH_SIZE = 160
-"""Side of a training patch, HR pixels."""
-
-_CURVE = "reinhard-1000"  # what the samples' records call zoo.color.reinhard
-
-# ITU-R BT.2408, Table 1: an 18 % grey card lies at 26 cd/m² (38 % PQ).
-_GREY = 26.0
-
-# The reduction reaches 8 HR pixels at 1/4, so that a patch cut with this margin sees its real neighbours.
-_MARGIN = 16
-
-# A patch is worth learning from if luma varies at least so much, in 10-bit codes ...
-_MIN_DEVIATION = 8.0
-# ... which one in so many patches need not, and which is given up after so many draws.
+# One patch in so many may show anything, a clear sky too.
 _ANY_KIND_EVERY = 4
-_MAX_DRAWS = 64
 
 
 @dataclass(frozen=True)
@@ -50,8 +34,10 @@ class Pair:
     Attributes:
         sdr: ``(h, w, 3)`` uint8, BT.709, 1..254.
         hdr: ``(H, W, 3)`` uint16, BT.2020 PQ, 10 bit, 4..1019.
-        meta: how it was made, as JSON takes it: source, scene, crop (top, left, height, width in the panorama's
-            pixels; the columns wrap around), preset, curve, exposure (the key, in the panorama's unit), seed, signals.
+        meta: how it was made, as JSON takes it. Always: source, scene, crop (top, left, height, width in HR pixels; the
+            columns of a panorama wrap around), preset, curve (``paired`` for true pairs), exposure (the key, in the
+            unit of the scene light, null for what is graded), seed (null where nothing was drawn), signals. Where they
+            apply: frame and what the source says of it (time, file), stops, gamut_expansion, degradations.
     """
 
     sdr: np.ndarray
@@ -59,116 +45,176 @@ class Pair:
     meta: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class GradedPanorama:
-    """A panorama on both signals at full size: all that the protocol does before it cuts and reduces.
-
-    Attributes:
-        hdr: ``(3, H, 2 H)`` float64, whole codes on the HDR signal.
-        sdr: ``(3, H, 2 H)`` float64, code units on the SDR signal, not rounded.
-        exposure: the scene's key.
-        scene: as ``Panorama``.
-        source: as ``Panorama``.
-    """
-
-    hdr: Tensor
-    sdr: Tensor
-    exposure: float
-    scene: str
-    source: str
-
-
-def exposure_key(scene_light: Tensor) -> float:
-    """Logarithmic mean luminance of a panorama's middle band, the level that is shown at 26 cd/m².
-
-    The band is the elevations within 45 degrees of the horizon, rows H/4 to 3H/4. Rows weigh as the solid angle they
-    cover, by the cosine of their elevation; luminance is held above 1e-4 of its mean, so that black borders don't rule.
+class PairMaker:
+    """Makes the pairs of one source for one set. What is drawn follows from seed, scene and frame alone.
 
     Args:
-        scene_light: ``(3, H, 2 H)``, linear RGB on BT.709 primaries, not negative; H a multiple of 4.
-
-    Returns:
-        The key in the unit of ``scene_light``; 0 for a black band.
+        preset: how the SDR side is made.
+        scale: 1, 2 or 4.
+        seed: of the set.
+        scene: name of the scene, unique in the set.
+        source: name of the file or folder, for the record.
+        panoramic: whether the frames are equirectangular panoramas.
+        gamut_expansion: whether the HDR side of BT.709 material gets more saturated colours; see ``expand_gamut``.
     """
-    height = scene_light.shape[-2]
-    rows = torch.arange(height // 4, height - height // 4, dtype=torch.float64)
-    weights = torch.cos(torch.deg2rad(90 - 180 * (rows + 0.5) / height))[:, None]
-    luminance = luma(scene_light[:, height // 4 : height - height // 4].double(), "ycbcr709")[0]
-    total = weights.sum() * luminance.shape[-1]
-    mean = (weights * luminance).sum() / total
-    return math.exp((weights * luminance.clamp(min=1e-4 * mean).log()).sum() / total)
 
+    def __init__(
+        self,
+        preset: Preset,
+        scale: int,
+        seed: int,
+        scene: str,
+        source: str,
+        panoramic: bool,
+        gamut_expansion: bool = False,
+    ) -> None:
+        self.preset = preset
+        self.scale = scale
+        self.seed = seed
+        self.scene = scene
+        self.source = source
+        self.panoramic = panoramic
+        self.gamut_expansion = gamut_expansion
 
-def display_light(scene_light: Tensor, key: float) -> Tensor:
-    """Scene light as a display of 1000 cd/m² shows it: exposed by the key, highlights rolled off.
+    def training(self, frame: Frame, count: int) -> Iterator[Pair]:
+        """Patches of HR 160x160 to train on, each a function of (seed, scene, frame, its index).
 
-    Args:
-        scene_light: ``(..., 3, H, W)``, linear RGB, not negative.
-        key: the scene light that is shown at 26 cd/m².
+        Every fourth, counted from 0, is whatever is drawn; the others are chosen by ``choose_place``. All scales show
+        the same places. The LR side is reduced, and degraded, with a margin of 16 HR pixels that is cut off afterwards.
 
-    Returns:
-        cd/m² below 1000, same shape and primaries.
-    """
-    return roll_off(scene_light * (_GREY / key))
+        Args:
+            frame: of the source.
+            count: how many.
 
+        Yields:
+            The pairs, not flipped or turned; none if the frame is black, or smaller than a patch between black bars.
 
-def hdr_codes(light: Tensor) -> Tensor:
-    """Display light to codes of the HDR signal.
+        Raises:
+            DataError: the frame is too small for a patch or can't be graded.
+        """
+        graded = self._grade(frame)
+        luma = graded.hdr[0]
+        height, width = luma.shape
+        if self.panoramic:
+            rows, columns = panorama_places(height, width)
+            needed = "a panorama of at least 432x216"
+        else:
+            rows, columns = flat_places(luma)
+            needed = f"pictures of at least {PATCH_SIZE}x{PATCH_SIZE}"
+        if min(height, width) < PATCH_SIZE or (self.panoramic and not rows):
+            raise DataError(
+                f"{self.source}: {width}x{height} is too small for training patches of {PATCH_SIZE}x{PATCH_SIZE}; "
+                f"use {needed}"
+            )
+        if not rows or not columns:
+            return
+        for index in range(count):
+            draws = generator(self.seed, self.scene, *self._frame_key(frame), index)
+            top, left = choose_place(luma, rows, columns, draws, any_kind=index % _ANY_KIND_EVERY == 0)
+            window = Window(top, left, PATCH_SIZE, PATCH_SIZE)
+            around, inner = with_margin(window, height, width, self.panoramic)
+            sdr, degradations = self._lr(graded, around, (*self._frame_key(frame), index))
+            sdr = inner.reduced(self.scale).cut(sdr)
+            yield self._pair(frame, graded, window, sdr, self.seed, degradations)
 
-    Args:
-        light: ``(..., 3, H, W)``, cd/m², BT.709 primaries.
+    def validation(self, frame: Frame) -> Iterator[Pair]:
+        """Whole frames to validate and test on.
 
-    Returns:
-        Whole Y'CbCr codes, BT.2020 PQ, 10 bit narrow range, same shape.
-    """
-    signal = encode(convert_primaries(light, "bt709", "bt2020"), HDR10_VIDEO)
-    return quantize(HDR10_VIDEO.peak * signal, HDR10_VIDEO)
+        Of a panorama the band of rows H/4 to 3H/4 is cut from the left into squares as high as the band, each reduced
+        by itself: four of 256x256 from 1024x512. Other frames are one pair each; what is left over of a multiple of 4
+        is cut off on the right and at the bottom.
 
+        Args:
+            frame: of the source.
 
-def sdr_code_units(light: Tensor) -> Tensor:
-    """Display light to code units of the SDR signal, tone-mapped by Reinhard's extended curve and not rounded.
+        Yields:
+            The pairs, from left to right.
 
-    Args:
-        light: ``(..., 3, H, W)``, cd/m², BT.709 primaries.
+        Raises:
+            DataError: the frame can't be graded or is smaller than 4x4.
+        """
+        graded = self._grade(frame)
+        height, width = graded.hdr.shape[-2:]
+        if self.panoramic:
+            size = height // 2
+            windows = [Window(size // 2, left, size, size) for left in range(0, width, size)]
+        elif min(height, width) < GRID:
+            raise DataError(f"{self.source}: {width}x{height} is no picture to validate on; leave it out")
+        else:
+            windows = [Window(0, 0, height // GRID * GRID, width // GRID * GRID)]
+        seed = self.seed if self.preset.draws else None
+        for number, window in enumerate(windows):
+            sdr, degradations = self._lr(graded, window, (*self._frame_key(frame), "whole", number))
+            yield self._pair(frame, graded, window, sdr, seed, degradations)
 
-    Returns:
-        Y'CbCr code units, BT.709, 8 bit narrow range, same shape.
-    """
-    return SDR_VIDEO.peak * encode(reinhard(light), SDR_VIDEO)
+    def _frame_key(self, frame: Frame) -> tuple[int, ...]:
+        # A panorama is a scene's only frame, and the places drawn in it are older than frames.
+        return () if self.panoramic else (frame.number,)
 
+    def _grade(self, frame: Frame) -> GradedFrame:
+        draws = generator(self.seed, self.scene, frame.meta.get("shot", 0), "grade")
+        curves, weights = zip(*self.preset.curves.items(), strict=True)
+        curve = curves[int(np.searchsorted(np.cumsum(weights) / sum(weights), draws.random(), side="right"))]
+        stops = float(draws.uniform(-1, 1)) * self.preset.exposure_stops
+        graded = grade(frame, self.source, self.panoramic, curve, stops, self.gamut_expansion)
+        if frame.sdr is not None:
+            self._check_sizes(frame)
+        if self.preset.exposure_stops and frame.hdr.signal is None:
+            graded.record["stops"] = stops
+        return graded
 
-def reduce_sdr(code_units: Tensor, scale: int) -> Tensor:
-    """SDR code units to LR codes: reduced by MATLAB's bicubic, rounded once.
+    def _check_sizes(self, frame: Frame) -> None:
+        """Refuse a true pair whose SDR side is neither HR nor LR of the set's scale."""
+        assert frame.sdr is not None
+        (height, width), (sdr_height, sdr_width) = frame.hdr.values.shape[-2:], frame.sdr.values.shape[-2:]
+        if (sdr_height, sdr_width) not in ((height, width), (height / self.scale, width / self.scale)):
+            raise DataError(
+                f"{self.source}: SDR of frame {frame.number} is {sdr_width}x{sdr_height}, HDR {width}x{height}; "
+                f"a set of scale {self.scale} takes SDR of the same size or exactly 1/{self.scale} of it"
+            )
 
-    Args:
-        code_units: ``(..., 3, H, W)``.
-        scale: 1, 2 or 4; at 1 it only rounds.
+    def _lr(
+        self, graded: GradedFrame, window: Window, key: tuple[int | str, ...]
+    ) -> tuple[Tensor, list[dict[str, Any]]]:
+        """LR codes ``(3, h, w)`` of a part of the frame, degraded, and the record of that."""
+        if graded.origin.shape == graded.hdr.shape:
+            sdr = reduce_sdr(by_strips(graded.to_code_units, window.cut(graded.origin)), self.scale)
+        else:
+            sdr = reduce_sdr(graded.to_code_units(window.reduced(self.scale).cut(graded.origin)), 1)
+        return degrade(sdr, self.preset.degradations, generator(self.seed, self.scene, *key, "degradations"))
 
-    Returns:
-        Whole codes, ``(..., 3, H / scale, W / scale)``.
-    """
-    return quantize(imresize(code_units, 1 / scale), SDR_VIDEO)
-
-
-def grade(panorama: Panorama) -> GradedPanorama:
-    """Bring a panorama onto both signals.
-
-    Raises:
-        DataError: the middle band is black, so that no exposure can be set.
-    """
-    scene_light = panorama.light.double().clamp(min=0)
-    key = exposure_key(scene_light)
-    if key == 0:
-        raise DataError(f"{panorama.source}: black between 45 degrees below and above the horizon; leave it out")
-    light = display_light(scene_light, key)
-    return GradedPanorama(hdr_codes(light), sdr_code_units(light), key, panorama.scene, panorama.source)
+    def _pair(
+        self,
+        frame: Frame,
+        graded: GradedFrame,
+        window: Window,
+        sdr: Tensor,
+        seed: int | None,
+        degradations: list[dict[str, Any]],
+    ) -> Pair:
+        """Whole codes ``(3, h, w)`` as the arrays that are stored, with their record."""
+        meta = frame.meta | {
+            "source": self.source,
+            "scene": self.scene,
+            "crop": [window.top, window.left, window.height, window.width],
+            "preset": self.preset.name,
+            **graded.record,
+            "seed": seed,
+            "signals": {"sdr": str(SDR_VIDEO), "hdr": str(HDR10_VIDEO)},
+        }
+        if not self.panoramic:
+            meta["frame"] = frame.number
+        if self.preset.degradations:
+            meta["degradations"] = degradations
+        return Pair(
+            sdr=rearrange(sdr, "c h w -> h w c").numpy().astype(np.uint8),
+            hdr=rearrange(window.cut(graded.hdr), "c h w -> h w c").numpy().astype(np.uint16),
+            meta=meta,
+        )
 
 
 def validation_frames(panorama: Panorama, scale: int) -> Iterator[Pair]:
-    """The frames on which networks are chosen and reported.
-
-    The band of rows H/4 to 3H/4 is cut from the left into squares as high as the band, each reduced by itself: four of
-    256x256 from 1024x512.
+    """The frames of a panorama on which networks are chosen and reported: ``PairMaker.validation`` by ``val-v1``.
 
     Args:
         panorama: the picture.
@@ -180,93 +226,17 @@ def validation_frames(panorama: Panorama, scale: int) -> Iterator[Pair]:
     Raises:
         DataError: the middle band is black.
     """
-    graded = grade(panorama)
-    size = graded.hdr.shape[-2] // 2
-    for left in range(0, graded.hdr.shape[-1], size):
-        frame = np.s_[:, size // 2 : size // 2 + size, left : left + size]
-        yield _pair(graded, graded.hdr[frame], reduce_sdr(graded.sdr[frame], scale), (size // 2, left), seed=None)
+    return _panorama_maker(panorama, scale, 0).validation(Frame(0, Picture(panorama.light)))
 
 
 def training_patches(panorama: Panorama, scale: int, seed: int, count: int) -> Iterator[Pair]:
-    """The first ``count`` training patches of a panorama; see ``training_patch``.
+    """The first ``count`` training patches of a panorama: ``PairMaker.training`` by ``val-v1``.
 
     Raises:
         DataError: the panorama is too small for a patch, or its middle band is black.
     """
-    graded = grade(panorama)
-    for index in range(count):
-        yield training_patch(graded, scale, seed, index)
+    return _panorama_maker(panorama, scale, seed).training(Frame(0, Picture(panorama.light)), count)
 
 
-def training_patch(graded: GradedPanorama, scale: int, seed: int, index: int) -> Pair:
-    """One patch of HR 160x160 to train on, a function of (seed, scene, index) and the scale alone.
-
-    It lies within rows H/8 to 7H/8, at any column: a panorama's left and right edge meet, so patches and their margins
-    wrap around. Its LR side is reduced with a margin of 16 HR pixels that is cut off afterwards. Every fourth patch,
-    counted from 0, is whatever is drawn; for the others up to 64 places are drawn until the standard deviation of HR
-    luma is at least 8 codes, and if none is that lively the liveliest is taken.
-
-    Args:
-        graded: the picture.
-        scale: 1, 2 or 4.
-        seed: of the set.
-        index: which patch of the scene, from 0.
-
-    Returns:
-        The pair, not flipped or turned.
-
-    Raises:
-        DataError: the panorama is less than 216 rows high, too small for a patch.
-    """
-    height, width = graded.hdr.shape[-2:]
-    first_row, last_row = height // 8, height - height // 8 - PATCH_SIZE
-    if first_row > last_row:
-        raise DataError(
-            f"{graded.source}: {width}x{height} is too small for training patches of {PATCH_SIZE}x{PATCH_SIZE}; "
-            "use a panorama of at least 432x216"
-        )
-    draws = _generator(seed, graded.scene, index)
-    top, left, deviation = 0, 0, -1.0
-    for _ in range(1 if index % _ANY_KIND_EVERY == 0 else _MAX_DRAWS):
-        drawn = int(draws.integers(first_row, last_row + 1)), int(draws.integers(width))
-        drawn_deviation = float(_window(graded.hdr[:1], *drawn, PATCH_SIZE).std(correction=0))
-        if drawn_deviation > deviation:
-            (top, left), deviation = drawn, drawn_deviation
-        if deviation >= _MIN_DEVIATION:
-            break
-
-    around = _window(graded.sdr, top - _MARGIN, left - _MARGIN, PATCH_SIZE + 2 * _MARGIN)
-    margin, size = _MARGIN // scale, PATCH_SIZE // scale
-    sdr = reduce_sdr(around, scale)[:, margin : margin + size, margin : margin + size]
-    return _pair(graded, _window(graded.hdr, top, left, PATCH_SIZE), sdr, (top, left), seed)
-
-
-def _generator(seed: int, scene: str, index: int) -> np.random.Generator:
-    """Random numbers that depend on the arguments alone, not on what was drawn before."""
-    digest = hashlib.sha256(f"{seed}/{scene}/{index}".encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
-
-
-def _window(picture: Tensor, top: int, left: int, size: int) -> Tensor:
-    """A square of a panorama whose columns wrap around."""
-    columns = torch.arange(left, left + size) % picture.shape[-1]
-    return picture[:, top : top + size, columns]
-
-
-def _pair(graded: GradedPanorama, hdr: Tensor, sdr: Tensor, corner: tuple[int, int], seed: int | None) -> Pair:
-    """Whole codes ``(3, H, W)`` as the arrays that are stored, with their record."""
-    meta = {
-        "source": graded.source,
-        "scene": graded.scene,
-        "crop": [*corner, *hdr.shape[-2:]],
-        "preset": PRESET,
-        "curve": _CURVE,
-        "exposure": graded.exposure,
-        "seed": seed,
-        "signals": {"sdr": str(SDR_VIDEO), "hdr": str(HDR10_VIDEO)},
-    }
-    return Pair(
-        sdr=rearrange(sdr, "c h w -> h w c").numpy().astype(np.uint8),
-        hdr=rearrange(hdr, "c h w -> h w c").numpy().astype(np.uint16),
-        meta=meta,
-    )
+def _panorama_maker(panorama: Panorama, scale: int, seed: int) -> PairMaker:
+    return PairMaker(preset(PRESET), scale, seed, panorama.scene, panorama.source, panoramic=True)
