@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,8 @@ import OpenEXR
 import pytest
 import torch
 
-from datamodules.sources import read_panorama, scene_name
+from datamodules.sources import PanoramaSource, read_panorama, scene_name
+from zoo.color import convert_primaries
 from zoo.errors import DataError
 
 BT709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
@@ -110,10 +112,12 @@ def test_height_that_is_no_multiple_of_8_is_refused(tmp_path: Path, height: int)
         read_panorama(write_exr(tmp_path / "hall.exr", {"RGB": pixels(height, 2 * height)}))
 
 
-def test_exr_on_other_primaries_is_refused_with_them(tmp_path: Path) -> None:
+def test_panorama_on_other_primaries_comes_on_bt709(tmp_path: Path) -> None:
     bt2020 = (0.708, 0.292, 0.17, 0.797, 0.131, 0.046, 0.3127, 0.329)
-    with pytest.raises(DataError, match=r"its primaries and white are 0\.708 0\.292 .* convert it to BT\.709"):
-        read_panorama(write_exr(tmp_path / "hall.exr", {"RGB": pixels()}, chromaticities=bt2020))
+    panorama = read_panorama(write_exr(tmp_path / "hall.exr", {"RGB": pixels()}, chromaticities=bt2020))
+    rgb = torch.from_numpy(pixels().astype(np.float64)).permute(2, 0, 1)
+    # Headers hold float32, so the matrix is good to 1e-7 or so.
+    torch.testing.assert_close(panorama.light, convert_primaries(rgb, "bt2020", "bt709"), rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -138,3 +142,27 @@ def test_radiance_of_bt709_or_unknown_primaries_is_read(tmp_path: Path, values: 
     path = write_hdr(tmp_path / "hall.hdr", pixels())
     path.write_bytes(path.read_bytes().replace(b"FORMAT=", b"PRIMARIES=" + values + b"\nFORMAT=", 1))
     assert read_panorama(path).light.shape == (3, 16, 32)
+
+
+def test_source_gives_one_frame_of_scene_light(tmp_path: Path) -> None:
+    path = write_exr(tmp_path / "hall_1k.exr", {"RGB": pixels()})
+    source = pickle.loads(pickle.dumps(PanoramaSource(path)))
+    assert (source.path, source.scene, source.frame_count, source.size) == (path, "hall", 1, (16, 32))
+    assert source.panoramic
+    assert source.files() == [path]
+    (frame,) = source.frames()
+    assert frame.number == 0
+    assert frame.hdr.signal is None
+    assert frame.sdr is None
+    assert torch.equal(frame.hdr.values, read_panorama(path).light)
+
+
+@pytest.mark.parametrize(("start", "stop", "count"), [(0, 1, 1), (0, 5, 1), (1, None, 0), (0, 0, 0)])
+def test_source_counts_frames_as_range_does(tmp_path: Path, start: int, stop: int | None, count: int) -> None:
+    source = PanoramaSource(write_exr(tmp_path / "hall.exr", {"RGB": pixels()}))
+    assert len(list(source.frames(start, stop, 3))) == count
+
+
+def test_source_refuses_a_flat_picture_when_it_is_made(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="24x16 is no panorama"):
+        PanoramaSource(write_exr(tmp_path / "still.exr", {"RGB": pixels(16, 24)}))

@@ -1,0 +1,121 @@
+"""The signal of a video file: from its tags, completed or confirmed by what the user says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datamodules.sources.decoding import Tags, VideoFile
+from zoo.color.chroma import Siting
+from zoo.errors import DataError, SignalError
+from zoo.signal import HDR10_VIDEO, SDR_VIDEO, Signal
+
+HDR_TRANSFERS = ("pq", "hlg")
+
+# Codes below 4 (of 10 bit) are kept for timing in narrow range (ITU-R BT.2100, Table 9). Pictures in full range have
+# them wherever they are black; ringing of a codec reaches them in single pixels only.
+_MAX_RESERVED = 0.01
+
+
+def video_signal(video: VideoFile, stated: Signal | None, option: str) -> Signal:
+    """The signal that a file's codes are on.
+
+    Tags count where the file has them, and what is stated must agree with each of them; what the file leaves
+    unspecified has to be stated. Nothing is guessed: the range of untagged video alone is worth 9 dB.
+
+    Args:
+        video: the file.
+        stated: the user's answer, if any.
+        option: the option by which it is given, for messages.
+
+    Returns:
+        The signal; for planes of R'G'B' its matrix is ``rgb``, whatever the tag.
+
+    Raises:
+        DataError: tags are missing and nothing is stated, or what is stated contradicts a tag or the depth.
+    """
+    tags = video.tags._replace(matrix=0) if video.is_rgb else video.tags
+    if stated is None:
+        return _signal_of_tags(video, tags, option)
+
+    if stated.depth != video.depth:
+        raise DataError(
+            f"{video.path}: has {video.depth} bits ({video.pixel_format}), but {option} {stated} says others"
+        )
+    answer = Tags(*stated.cicp[:3], bool(stated.cicp.full_range))
+    # Code points that mean the same (1, 6, 14 and 15 among transfers) must not count as different.
+    agreed = Signal.from_cicp(*answer, stated.depth)
+    if _signal_of_tags(video, tags.completed(answer), option) != agreed:
+        raise DataError(
+            f"{video.path}: is tagged {tags} (H.273), which contradicts {option} {stated}; "
+            f"leave {option} out, or correct the file's tags if they are wrong"
+        )
+    return stated
+
+
+def hdr_signal(video: VideoFile, stated: Signal | None, option: str = "--signal") -> Signal:
+    """``video_signal`` of a file that is to be the HDR side.
+
+    Raises:
+        DataError: as ``video_signal``; 8 bit, or neither PQ nor HLG.
+    """
+    if video.depth < 10:
+        raise DataError(
+            f"{video.path}: has {video.depth} bits ({video.pixel_format}), HDR needs 10 or more; "
+            "give the HDR master, or this file as the SDR side of a pair"
+        )
+    signal = video_signal(video, stated, option)
+    if signal.transfer not in HDR_TRANSFERS:
+        raise DataError(
+            f"{video.path}: is SDR ({signal}); HDR video has the transfer {' or '.join(HDR_TRANSFERS)}; "
+            "give the HDR master, or this file as the SDR side of a pair"
+        )
+    return signal
+
+
+def sdr_signal(video: VideoFile, stated: Signal | None, option: str = "--sdr-signal") -> Signal:
+    """``video_signal`` of a file that is to be the SDR side.
+
+    Raises:
+        DataError: as ``video_signal``; PQ or HLG.
+    """
+    signal = video_signal(video, stated, option)
+    if signal.transfer in HDR_TRANSFERS:
+        raise DataError(f"{video.path}: is HDR ({signal}), but stands for the SDR side; are the two files swapped?")
+    return signal
+
+
+def chroma_siting(stated: Siting | None, signal: Signal) -> Siting:
+    """Where chroma samples lie: as stated, else ``topleft`` for BT.2020 (its masters' siting), ``left`` for others.
+
+    Streams may say it, but PyAV doesn't pass it on.
+    """
+    return stated or ("topleft" if signal.primaries == "bt2020" else "left")
+
+
+def check_range(video: VideoFile, number: int, luma: np.ndarray, signal: Signal) -> None:
+    """Refuse a frame in narrow range whose blacks lie where only full range has codes.
+
+    Raises:
+        DataError: more than one in a hundred luma codes is reserved.
+    """
+    if signal.range == "full":
+        return
+    reserved = np.count_nonzero(luma < 2 ** (signal.depth - 8)) / luma.size
+    if reserved > _MAX_RESERVED:
+        raise DataError(
+            f"{video.path}: {100 * reserved:.0f} % of frame {number} lies below the codes of narrow range; it seems to "
+            "be in full range; correct the file's tags, or the signal that you state"
+        )
+
+
+def _signal_of_tags(video: VideoFile, tags: Tags, option: str) -> Signal:
+    try:
+        return Signal.from_cicp(*tags, video.depth)
+    except SignalError as error:
+        if not tags.unspecified:
+            raise DataError(f"{video.path}: {error}") from error
+        example = HDR10_VIDEO if option == "--signal" else SDR_VIDEO
+        raise DataError(
+            f"{video.path}: doesn't say its {', '.join(tags.unspecified)} (tags {tags}, H.273); "
+            f"say what it is, e.g. {option} {example}"
+        ) from error
