@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import tempfile
 from pathlib import Path
 
 from datamodules.home import sritm_home
-from datamodules.making import PATCHES, make_set
+from datamodules.making import make_set
 from datamodules.manifest import FORMAT_VERSION, MANIFEST, SPLITS
 from datamodules.pairs import PRESET
+from datamodules.presets import preset
 from datamodules.scenes import Scene, read_split
 from datamodules.shards import sha256_of
 from zoo.errors import DataError
@@ -20,8 +23,12 @@ logger = logging.getLogger(__name__)
 PHOTOGRAPHS = Path(__file__).parent / "panoramas"
 """Folder of the photographs, with their data card."""
 
+PATCHES = preset(PRESET).patches_per_panorama
+"""Training patches of each photograph."""
+
 _LIST = "panoramas.json"
 _SEED = 0
+_COMMAND = "python tools/make_shards.py --split datamodules/panoramas/panoramas.json --scale {scale} -o DIR"
 
 
 def embedded_scenes() -> dict[str, list[Scene]]:
@@ -66,10 +73,15 @@ def make_embedded(scale: int) -> Path:
     scenes = embedded_scenes()
     logger.info("making shards of the embedded photographs in %s (once)", folder)
     try:
-        make_set(folder, scenes, scale, PRESET, _SEED, PATCHES)
-    except DataError as error:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+            made = Path(temporary, "set")
+            make_set(made, scenes, scale, PRESET, _SEED, PATCHES, command=_COMMAND.format(scale=scale))
+            os.rename(made, folder)
+    except (DataError, OSError) as error:
         if not (folder / MANIFEST).is_file():  # nor did another process make it meanwhile
-            raise DataError(f"{error} (SRITM_HOME says where the embedded set goes)") from error
+            what = error if isinstance(error, DataError) else f"can't write {folder}: {error.strerror or error}"
+            raise DataError(f"{what} (SRITM_HOME says where the embedded set goes)") from error
     return folder
 
 

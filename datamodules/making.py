@@ -1,39 +1,48 @@
-"""Making a set of shards from panoramas.
+"""Making a set of shards.
 
-Each panorama is graded once, by one task, which writes its samples into a scratch shard; then samples of all scenes
-are dealt to the shards of the set. So memory is bounded by one panorama for each worker, the tasks are independent,
-and the set is the same for any number of workers.
+Each task makes the samples of a few frames of one source and writes them into a scratch shard; then the samples of all
+are dealt to the shards of the set. So memory is bounded by one frame for each worker, the tasks are independent, and
+the set is the same for any number of workers. What is finished survives a kill: the same command goes on from there.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import tempfile
+import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-
-from datamodules.index import read_sample, scan_shard
-from datamodules.manifest import SPLITS, Manifest, ShardEntry, SourceEntry
-from datamodules.pairs import PRESET, training_patches, validation_frames
+from datamodules.card import CARD, SourceFacts, write_card
+from datamodules.dealing import Deal, Scratch
+from datamodules.executors import Workers, open_workers
+from datamodules.manifest import FORMAT_VERSION, SPLITS, Manifest, SourceEntry
+from datamodules.parts import Loss, PartRecord, PartTask, make_part, time_part
+from datamodules.plan import (
+    Estimate,
+    Part,
+    Recipe,
+    Survey,
+    Surveyed,
+    SurveyTask,
+    by_scene,
+    estimate,
+    plan_parts,
+    run_survey,
+)
+from datamodules.progress import Progress, file_size
 from datamodules.scenes import Scene
-from datamodules.shards import Sample, sha256_of, write_shard
-from datamodules.sources import read_panorama
+from datamodules.workfolder import WorkFolder
 from zoo.errors import ConfigError, DataError
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 
 logger = logging.getLogger(__name__)
-
-PATCHES = 120
-"""Training patches of a panorama: at 1024x512 they show each pixel about eight times."""
 
 _SHARD_BYTES = 64 * 2**20
 
@@ -42,160 +51,292 @@ def make_set(
     folder: Path,
     splits: Mapping[str, Sequence[Scene]],
     scale: int,
-    preset: str = PRESET,
+    preset: str = "val-v1",
     seed: int = 0,
-    patches: int = PATCHES,
+    patches: int | None = None,
+    stride: int | None = None,
+    gamut_expansion: bool = False,
     workers: int = 1,
+    dask: str | None = None,
+    keep_going: bool = False,
+    command: str | None = None,
 ) -> Manifest:
-    """Make shards and ``dataset.json`` from panoramas; all or nothing appears in ``folder``.
+    """Make shards, ``dataset.json`` and a data card; all or nothing appears in ``folder``.
 
-    The samples of ``train`` are patches, scenes taking turns, so that each shard mixes all; those of ``val`` and
-    ``test`` are whole frames, scene by scene.
+    The samples of ``train`` are patches, mixed so that each shard has some of all scenes; those of ``val`` and ``test``
+    are whole frames, in order. What is finished lies in ``.NAME-making`` beside the folder until all is done, and the
+    same call goes on from there.
 
     Args:
         folder: where the set will lie; absent or empty.
-        splits: panoramas by ``train``, ``val`` and ``test``.
+        splits: sources by ``train``, ``val`` and ``test``.
         scale: 1, 2 or 4.
-        preset: the protocol of the pairs; ``val-v1`` is the only one.
-        seed: of the choice of patches; not negative.
-        patches: training patches of each panorama.
+        preset: the protocol of the pairs.
+        seed: of all that is drawn; not negative.
+        patches: training patches of each frame; None for the preset's number.
+        stride: frames of a film from one that is used to the next; None for the preset's.
+        gamut_expansion: whether light on BT.709 primaries is widened.
         workers: processes to compute with; 1 computes in this one.
+        dask: address of a Dask scheduler whose workers compute instead; they must see the same folders.
+        keep_going: leave out frames and sources that can't be used, and say so, instead of stopping at the first.
+        command: that makes this set, for its data card.
 
     Returns:
         What was written as ``dataset.json``.
 
     Raises:
         ConfigError: an argument that can't be.
-        DataError: ``folder`` isn't empty or can't be written, a panorama can't be used, a scene is there twice.
+        DataError: ``folder`` isn't empty or can't be written, a source can't be used, a scene is there twice, the disk
+            is too small, or another set is being made there.
     """
-    _check_arguments(splits, scale, preset, seed, patches, workers)
+    making = _Making(Recipe(scale, preset, seed, patches, stride, gamut_expansion), splits, keep_going)
+    work = WorkFolder(folder)
+    facts = making.facts()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        if work.left_over(facts):  # killed between the last two steps, when the set was in its place already
+            work.remove()
+            return Manifest.read(folder)
         raise DataError(f"{folder} exists and isn't an empty folder; remove it or choose another")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-            scratch, whole = Path(temporary, "scratch"), Path(temporary, "set")
-            scratch.mkdir()
-            whole.mkdir()
-            tasks = [
-                _SceneTask(scene, split, scale, seed, patches, scratch / f"{scene.name}.tar")
-                for split in SPLITS
-                for scene in splits.get(split, ())
-            ]
-            digests = _run(tasks, workers)
-            shards = {
-                split: _deal(whole, split, [task.path for task in tasks if task.split == split]) for split in SPLITS
-            }
-            manifest = Manifest(
-                scale=scale,
-                signals={"sdr": str(SDR_VIDEO), "hdr": str(HDR10_VIDEO)},
-                preset=preset,
-                seed=seed,
-                sources=tuple(
-                    SourceEntry(task.scene.name, task.scene.licence, digest)
-                    for task, digest in zip(tasks, digests, strict=True)
-                ),
-                splits=shards,
-            )
-            manifest.write(whole)
-            os.rename(whole, folder)
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"a worker was killed while making {folder}, out of memory perhaps; use fewer workers"
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"can't write {folder}: {error.strerror or error}; make room or choose another folder"
-        ) from error
+    with _telling_what_is_kept(work, folder), work.held(facts):
+        with _workers(workers, dask) as pool:
+            sources = making.survey(pool, work)
+            parts = plan_parts(sources, making.recipe, work.surveys)
+            records = making.make_parts(pool, sources, parts, work)
+        manifest = making.deal(sources, parts, records, work)
+        losses = [*making.lost_sources, *(loss for part in parts for loss in records[part.name].losses)]
+        frames = Counter(part.scene.name for part in parts for _ in part.frames)
+        for loss in losses:
+            frames[loss.scene] -= loss.frames
+        write_card(
+            work.set,
+            manifest,
+            making.recipe,
+            [SourceFacts(split, scene, survey, frames[scene.name]) for split, scene, survey in sources],
+            losses,
+            command,
+        )
+        os.rename(work.set, folder)
+        work.remove()
+    if losses:
+        logger.warning("left out: %d frames or sources; %s names them", len(losses), folder / CARD)
     return manifest
 
 
-def _check_arguments(
-    splits: Mapping[str, Sequence[Scene]], scale: int, preset: str, seed: int, patches: int, workers: int
-) -> None:
-    if preset != PRESET:
-        raise ConfigError(f"preset {preset!r} is unknown; known: {PRESET}")
-    if scale not in (1, 2, 4):
-        raise ConfigError(f"scale {scale} is unknown; known: 1, 2, 4")
-    for name, value, least in (("seed", seed, 0), ("patches", patches, 1), ("workers", workers, 1)):
-        if value < least:
-            raise ConfigError(f"{name} is {value}; it must be at least {least}")
-    places: dict[str, tuple[str, Path]] = {}
-    for split, scenes in splits.items():
-        for scene in scenes:
+def estimate_set(
+    splits: Mapping[str, Sequence[Scene]], recipe: Recipe, workers: int = 1, dask: str | None = None
+) -> Estimate:
+    """What making a set would take; sources are opened and a frame or two are tried, nothing is written.
+
+    Args:
+        splits: sources by ``train``, ``val`` and ``test``.
+        recipe: what the samples would follow from.
+        workers: as in ``make_set``.
+        dask: as in ``make_set``.
+
+    Raises:
+        ConfigError: as in ``make_set``.
+        DataError: a source can't be used, or a scene is there twice.
+    """
+    making = _Making(recipe, splits, keep_going=False)
+    with _workers(workers, dask) as pool:
+        sources = making.survey(pool, None)
+        parts = plan_parts(sources, recipe, None)
+        return estimate(parts, by_scene(sources), sum(_seconds(pool, sources, parts).values()) / pool.count)
+
+
+def _workers(count: int, dask: str | None) -> AbstractContextManager[Workers]:
+    if count < 1:
+        raise ConfigError(f"workers is {count}; it must be at least 1")
+    return open_workers(count, dask)
+
+
+class _Making:
+    """The steps of making one set.
+
+    Args:
+        recipe: what the samples follow from.
+        splits: sources by split.
+        keep_going: whether sources that can't be used are left out.
+
+    Attributes:
+        lost_sources: those that were left out as a whole.
+    """
+
+    def __init__(self, recipe: Recipe, splits: Mapping[str, Sequence[Scene]], keep_going: bool) -> None:
+        self.recipe = recipe
+        self.lost_sources: list[Loss] = []
+        self._scenes = [(split, scene.absolute()) for split in SPLITS for scene in splits.get(split, ())]
+        self._keep_going = keep_going
+        places: dict[str, tuple[str, Scene]] = {}
+        for split, scene in self._scenes:
             if scene.name in places:
                 other_split, other = places[scene.name]
                 raise DataError(
-                    f"scene {scene.name} is there twice: {other} ({other_split}) and {scene.path} ({split}); keep one"
+                    f"scene {scene.name} is there twice: {other.path} ({other_split}) and {scene.path} ({split}); "
+                    "keep one"
                 )
-            places[scene.name] = (split, scene.path)
+            places[scene.name] = (split, scene)
+
+    def facts(self) -> dict[str, Any]:
+        """All that the set follows from, as JSON gives it back; the content of files is left to their surveys."""
+        facts = {
+            **asdict(self.recipe),
+            "sources": [[split, asdict(scene)] for split, scene in self._scenes],
+            "shard size": _SHARD_BYTES,
+            "format version": FORMAT_VERSION,
+            "version of sritm-zoo": metadata.version("sritm-zoo"),
+        }
+        return json.loads(json.dumps(facts, default=str))
+
+    def survey(self, pool: Workers, work: WorkFolder | None) -> list[Surveyed]:
+        """Look at all sources, those that were looked at before only for changes."""
+        surveys: dict[str, Survey] = {}
+        tasks = []
+        for _, scene in self._scenes:
+            survey = work.survey(scene.name) if work else None
+            if work and survey and (changed := survey.changed_file()):
+                if not work.forget(scene.name):
+                    raise DataError(
+                        f"{changed} changed since shards were made of it; restore it, or remove {work.path}"
+                    )
+                logger.warning("%s changed since the set was begun; its samples are made anew", changed)
+                survey = None
+            if survey is None:
+                tasks.append(SurveyTask(scene, work.surveys if work else None, self._keep_going))
+            else:
+                surveys[scene.name] = survey
+        for task, found in pool.run(run_survey, tasks):
+            if isinstance(found, Survey):
+                surveys[task.scene.name] = found
+            else:
+                self.lost_sources.append(Loss(task.scene.name, 0, found))
+        self.lost_sources.sort(key=lambda loss: loss.scene)
+        if self._scenes and not surveys:
+            raise DataError(f"none of the {len(self._scenes)} sources can be used; {self.lost_sources[0].reason}")
+        sources = [(split, scene, surveys[scene.name]) for split, scene in self._scenes if scene.name in surveys]
+        _check_splits(sources)
+        return sources
+
+    def make_parts(
+        self, pool: Workers, sources: Sequence[Surveyed], parts: Sequence[Part], work: WorkFolder
+    ) -> dict[str, PartRecord]:
+        """Make the scratch shards that aren't there yet; returns the records of all."""
+        records, tasks = {}, []
+        for part in parts:
+            task = PartTask(part, work.parts, self._keep_going)
+            if record := task.finished(dealt=work.dealt_split(part.split) is not None):
+                records[part.name] = record
+            else:
+                tasks.append(task)
+        if records:
+            logger.info("going on: %d of %d parts were made before", len(records), len(parts))
+        if not tasks:
+            return records
+        seconds = _seconds(pool, sources, [task.part for task in tasks])
+        expected = estimate(parts, by_scene(sources), sum(seconds.values()) / pool.count)
+        logger.info("%s", expected)
+        _check_room(work.path, expected)
+        progress = Progress("parts", len(parts), len(records), sum(seconds.values()))
+        for task, record in pool.run(make_part, tasks):
+            part = task.part
+            records[part.name] = record
+            progress.advance(seconds[part.name], f"{part.split}: {part.scene.name}, {record.entry.samples} samples")
+        return records
+
+    def deal(
+        self, sources: Sequence[Surveyed], parts: Sequence[Part], records: Mapping[str, PartRecord], work: WorkFolder
+    ) -> Manifest:
+        """Write the shards that aren't there yet, and the manifest; scratch goes when its split is written."""
+        splits = {}
+        for split in SPLITS:
+            own = [PartTask(part, work.parts, self._keep_going) for part in parts if part.split == split]
+            entries = work.dealt_split(split)
+            if entries is None:
+                deal = Deal(
+                    split,
+                    [Scratch(task.path, task.part.scene.name, records[task.part.name].entry) for task in own],
+                    _SHARD_BYTES,
+                )
+                progress = Progress(f"{split} shards", len(deal), 0, len(deal))
+                entries = []
+                for number in range(len(deal)):
+                    entry = work.dealt_shard(split, number)
+                    if entry is None:
+                        entry = deal.write(number, work.set)
+                        work.record_shard(split, number, entry)
+                    entries.append(entry)
+                    progress.advance(1, entry.file)
+                work.record_split(split, entries)
+            for task in own:
+                task.path.unlink(missing_ok=True)
+            splits[split] = tuple(entries)
+        if not any(splits.values()):
+            raise DataError("no frame gives a sample; are they all black, or smaller than 160x160 between black bars?")
+        manifest = Manifest(
+            scale=self.recipe.scale,
+            signals={"sdr": str(SDR_VIDEO), "hdr": str(HDR10_VIDEO)},
+            preset=self.recipe.preset,
+            seed=self.recipe.seed,
+            sources=tuple(SourceEntry(scene.name, scene.licence, survey.digest) for _, scene, survey in sources),
+            splits=splits,
+        )
+        manifest.write(work.set)
+        return manifest
 
 
-@dataclass(frozen=True)
-class _SceneTask:
-    """What one panorama's samples are made with, and the scratch shard for them."""
-
-    scene: Scene
-    split: str
-    scale: int
-    seed: int
-    patches: int
-    path: Path
+def _check_splits(sources: Sequence[Surveyed]) -> None:
+    """Refuse one picture under two names in two splits: what is held out would be trained on."""
+    seen: dict[str, tuple[str, Scene]] = {}
+    for split, scene, survey in sources:
+        other_split, other = seen.setdefault(survey.digest, (split, scene))
+        if other_split != split:
+            raise DataError(f"{other.path} ({other_split}) and {scene.path} ({split}) are the same; keep one of them")
 
 
-def _run(tasks: Sequence[_SceneTask], workers: int) -> list[str]:
-    """Make the samples of all scenes; returns the SHA-256 of their files."""
-    digests = []
-    with _digests(tasks, workers) as results:
-        for done, (task, digest) in enumerate(zip(tasks, results, strict=True), start=1):
-            digests.append(digest)
-            logger.info("%s: %s, panorama %d of %d", task.split, task.scene.name, done, len(tasks))
-    return digests
+def _seconds(pool: Workers, sources: Sequence[Surveyed], parts: Sequence[Part]) -> dict[str, float]:
+    """Seconds that each part will take one worker.
+
+    The first frames of one part of each kind of source are tried, patches and whole frames apart; others of the kind
+    take as long for each pixel and frame.
+    """
+    surveys = by_scene(sources)
+    kinds: dict[tuple[str, bool], list[Part]] = {}
+    for part in parts:
+        kinds.setdefault((surveys[part.scene.name].kind, part.split == "train"), []).append(part)
+
+    def work(part: Part) -> float:
+        height, width = surveys[part.scene.name].size
+        return len(part.frames) * height * width
+
+    first = {alike[0].name: alike for alike in kinds.values()}
+    seconds = {}
+    for tried, of_frame in pool.run(time_part, [alike[0] for alike in kinds.values()]):
+        pace = of_frame * len(tried.frames) / work(tried)
+        seconds.update({part.name: pace * work(part) for part in first[tried.name]})
+    return seconds
+
+
+def _check_room(folder: Path, expected: Estimate) -> None:
+    """Refuse to begin what the disk can't hold; what was made before counts as room."""
+    made = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(folder).free
+    if expected.peak_bytes > free + made:
+        raise DataError(
+            f"the set needs {file_size(expected.peak_bytes)} of disk while it is made, {folder.parent} has "
+            f"{file_size(free + made)}; make room, choose another folder, or take fewer patches or a larger stride"
+        )
 
 
 @contextmanager
-def _digests(tasks: Sequence[_SceneTask], workers: int) -> Iterator[Iterator[str]]:
-    # One thread in any case: sums over a picture differ in the last bit with the number of threads.
-    if workers == 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield map(_write_scene, tasks)
-        finally:
-            torch.set_num_threads(threads)
-    else:
-        # Forked processes would inherit locks of torch's threads.
-        with ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-        ) as executor:
-            yield executor.map(_write_scene, tasks)
-
-
-def _write_scene(task: _SceneTask) -> str:
-    """Write the samples of one scene; returns the SHA-256 of the panorama's file."""
-    panorama = replace(read_panorama(task.scene.path), scene=task.scene.name)
-    if task.split == "train":
-        pairs = training_patches(panorama, task.scale, task.seed, task.patches)
-    else:
-        pairs = validation_frames(panorama, task.scale)
-    write_shard(
-        task.path,
-        (Sample(f"{task.scene.name}-{i:05d}", pair.sdr, pair.hdr, pair.meta) for i, pair in enumerate(pairs)),
-    )
-    return sha256_of(task.scene.path)
-
-
-def _deal(folder: Path, split: str, scratch: Sequence[Path]) -> tuple[ShardEntry, ...]:
-    """Deal the samples of scratch shards to shards of about equal size, and remove the scratch."""
-    rows = [(path, row) for path in scratch for row in scan_shard(path)]
-    if split == "train" and rows:
-        each = len(rows) // len(scratch)
-        rows = [rows[scene * each + patch] for patch in range(each) for scene in range(len(scratch))]
-    count = -(-sum(path.stat().st_size for path in scratch) // _SHARD_BYTES)
-    entries = []
-    for number, positions in enumerate(np.array_split(np.arange(len(rows)), count) if count else ()):
-        samples = (read_sample(*rows[position]) for position in positions)
-        entries.append(write_shard(folder / f"{split}-{number:06d}.tar", samples))
-    for path in scratch:
-        path.unlink()
-    return tuple(entries)
+def _telling_what_is_kept(work: WorkFolder, folder: Path) -> Iterator[None]:
+    """Make one line of whatever stops the making, and add what is kept."""
+    try:
+        yield
+    except (DataError, OSError) as error:
+        if isinstance(error, DataError):
+            message, hint = str(error), ", with --keep-going without what can't be used"
+        else:
+            message, hint = f"can't write {folder}: {error.strerror or error}; make room or choose another folder", ""
+        if made := work.parts_made():
+            message += f" ({made} finished parts are kept in {work.path}; the same command goes on{hint})"
+        raise DataError(message) from error

@@ -9,14 +9,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import webdataset
 
 from datamodules.manifest import ShardEntry
+
+UNFINISHED = ".unfinished"
+"""Ending of files that are being written; where the process was killed they stay behind and may be deleted."""
 
 
 class Sample(NamedTuple):
@@ -29,32 +35,60 @@ class Sample(NamedTuple):
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:
-    """Write samples as one tar file.
+    """Write samples as one tar file, which appears when it is whole.
 
     Args:
-        path: the file to write.
+        path: the file to write; of writers of the same samples at once, the last wins.
         samples: in the order in which they will lie.
 
     Returns:
         The shard's line of the manifest; ``file`` is the path's name.
     """
     count = 0
-    # No time and no owner in the headers, or two runs would differ.
-    with path.open("wb") as stream, webdataset.TarWriter(stream, encoder=False, user="", group="", mtime=0) as tar:
-        for key, sdr, hdr, meta in samples:
-            assert "." not in key
-            assert sdr.dtype == np.uint8
-            assert hdr.dtype == np.uint16
-            tar.write(
-                {
-                    "__key__": key,
-                    "sdr.npy": _npy_bytes(sdr),
-                    "hdr.npy": _npy_bytes(hdr),
-                    "json": json.dumps(meta, sort_keys=True).encode(),
-                }
-            )
-            count += 1
-    return ShardEntry(path.name, count, path.stat().st_size, sha256_of(path))
+    with replacing(path) as temporary:
+        # No time and no owner in the headers, or two runs would differ.
+        with (
+            temporary.open("wb") as stream,
+            webdataset.TarWriter(stream, encoder=False, user="", group="", mtime=0) as tar,
+        ):
+            for key, sdr, hdr, meta in samples:
+                assert "." not in key
+                assert sdr.dtype == np.uint8
+                assert hdr.dtype == np.uint16
+                tar.write(
+                    {
+                        "__key__": key,
+                        "sdr.npy": _npy_bytes(sdr),
+                        "hdr.npy": _npy_bytes(hdr),
+                        "json": json.dumps(meta, sort_keys=True).encode(),
+                    }
+                )
+                count += 1
+        entry = ShardEntry(path.name, count, temporary.stat().st_size, sha256_of(temporary))
+    return entry
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` to write to; the file takes the place of ``path`` when the block ends, or is removed."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}{UNFINISHED}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a small JSON file, which appears when it is whole."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def is_whole(path: Path, entry: ShardEntry) -> bool:
+    """Whether a shard is there and is what its entry says."""
+    return path.is_file() and path.stat().st_size == entry.bytes and sha256_of(path) == entry.sha256
 
 
 def sha256_of(path: Path) -> str:

@@ -62,14 +62,16 @@ def test_the_set_is_made_once_where_the_data_module_looks_for_it(two_photographs
     data = SRITMDataModule(crop=[96], batch_size=2)
     data.prepare_data()
     data.setup("fit")
-    assert data.root_path.parent == home / "shards"
-    assert re.fullmatch(r"embedded-x2-[0-9a-f]{12}", data.root_path.name)
+    (folder,) = (home / "shards").iterdir()
+    assert folder == embedded_root(2)
+    assert re.fullmatch(r"embedded-x2-[0-9a-f]{12}", folder.name)
     assert data.sources == ["sunset", "circus_arena"]
     assert (data.train_samples, len(data.val_dataloader())) == (3, 4)
-    made = (data.root_path / "dataset.json").stat().st_mtime_ns
+    assert "--split datamodules/panoramas/panoramas.json --scale 2" in (folder / "README.md").read_text()
+    made = (folder / "dataset.json").stat().st_mtime_ns
     data.prepare_data()
-    assert (data.root_path / "dataset.json").stat().st_mtime_ns == made
-    assert [path.name for path in data.root_path.parent.iterdir()] == [data.root_path.name]
+    assert (folder / "dataset.json").stat().st_mtime_ns == made
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 def test_the_folders_name_follows_from_scale_and_photographs(two_photographs):

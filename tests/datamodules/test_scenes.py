@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.scenes import Scene, find_scenes, read_split
+from datamodules.scenes import Reading, Scene, find_scenes, read_split
 from zoo.errors import DataError
+from zoo.signal import HDR10_VIDEO
 
 
 def touch(*paths: Path) -> None:
@@ -22,13 +23,52 @@ def test_files_and_folders_give_scenes_in_the_order_of_their_names(tmp_path):
     assert scenes[1] == Scene("b", tmp_path / "in" / "b_1k.hdr")
 
 
+def test_a_plus_joins_the_sides_of_a_pair_unless_a_file_is_named_so(tmp_path):
+    touch(*(tmp_path / name for name in ("a+b.mkv", "c+d.mkv", "sdr.mp4", "hdr/1.png", "sdr/1.png")))
+    paths = [
+        tmp_path / "a+b.mkv",
+        Path(f"{tmp_path}/c+d.mkv+{tmp_path}/sdr.mp4"),
+        Path(f"{tmp_path}/hdr+{tmp_path}/sdr"),
+    ]
+    assert find_scenes(paths) == [
+        Scene("a_b", tmp_path / "a+b.mkv"),
+        Scene("c_d", tmp_path / "c+d.mkv", sdr_path=tmp_path / "sdr.mp4"),
+        Scene("hdr", tmp_path / "hdr", sdr_path=tmp_path / "sdr"),
+    ]
+
+
+def test_a_folder_of_two_folders_of_pairs_is_one_source(tmp_path):
+    touch(tmp_path / "tv" / "test_hdr" / "1.png", tmp_path / "tv" / "test_sdr" / "1.png")
+    assert find_scenes([tmp_path / "tv"]) == [Scene("tv", tmp_path / "tv")]
+
+
 @pytest.mark.parametrize(
-    ("name", "message"), [("absent.exr", "doesn't exist"), ("note.txt", "is no panorama"), (".", "holds no panorama")]
+    ("name", "message"),
+    [
+        ("absent.exr", "absent.exr doesn't exist"),
+        ("note.txt+absent.mkv", "/?absent.mkv doesn't exist"),
+        ("note.txt", "is no source"),
+        (".", "holds no source"),
+    ],
 )
-def test_what_gives_no_scene_is_refused_by_name(tmp_path, name, message):
+def test_what_gives_no_scene_is_refused_by_name(tmp_path, monkeypatch, name, message):
     touch(tmp_path / "note.txt")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=message):
-        find_scenes([tmp_path / name])
+        find_scenes([Path(name)])
+
+
+def test_what_is_said_of_files_goes_with_each_scene(tmp_path):
+    touch(tmp_path / "a.mkv")
+    reading = Reading(signal=HDR10_VIDEO)
+    assert find_scenes([tmp_path / "a.mkv"], reading)[0].reading == reading
+
+
+def test_raw_video_that_says_nothing_names_what_to_give(tmp_path):
+    touch(tmp_path / "a.yuv")
+    (scene,) = find_scenes([tmp_path / "a.yuv"])
+    with pytest.raises(DataError, match=r"a.yuv: raw video says nothing.*--size WIDTHxHEIGHT and --signal"):
+        scene.open()
 
 
 @pytest.fixture
@@ -52,13 +92,23 @@ def test_a_split_file_is_followed_beside_itself_and_in_the_folders(split_file, t
         "test": [],
     }
     assert len(caplog.records) == 1
-    assert f"2 of 4 panoramas of {split_file} not found: photos/z_1k.exr, y.exr" in caplog.text
+    assert f"2 of 4 sources of {split_file} not found: photos/z_1k.exr, y.exr" in caplog.text
+
+
+def test_a_split_file_tells_pairs_and_licences_of_their_own(tmp_path, caplog):
+    touch(tmp_path / "h.mkv", tmp_path / "s.mkv", tmp_path / "i.mkv")
+    entries = [{"file": "h.mkv", "sdr": "s.mkv", "licence": "CC-BY-4.0"}, {"file": "i.mkv", "sdr": "t.mkv"}]
+    (tmp_path / "split.json").write_text(json.dumps({"licence": "CC0-1.0", "test": entries}))
+    splits = read_split(tmp_path / "split.json", [])
+    assert splits["test"] == [Scene("h", tmp_path / "h.mkv", "CC-BY-4.0", tmp_path / "s.mkv")]
+    assert "1 of 2 sources" in caplog.text
+    assert caplog.text.rstrip().endswith("t.mkv")
 
 
 def test_a_split_file_of_which_nothing_is_there_is_refused(tmp_path):
     path = tmp_path / "split.json"
     path.write_text('{"train": [{"file": "a.exr"}]}')
-    with pytest.raises(DataError, match="none of the 1 panoramas"):
+    with pytest.raises(DataError, match="none of the 1 sources"):
         read_split(path, [])
 
 

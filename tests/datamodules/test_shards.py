@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import webdataset
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
@@ -23,6 +23,7 @@ samples = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(samples, max_size=4, unique_by=lambda sample: sample.key))
 def test_samples_read_back_as_written(tmp_path_factory, written):
     path = tmp_path_factory.mktemp("shard") / "a.tar"
