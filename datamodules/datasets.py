@@ -10,39 +10,67 @@ import torch
 from torch.utils.data import Dataset
 
 from datamodules.augment import CropSchedule, random_crop, random_turn
-from datamodules.order import Slot, epoch_order, fill_lost, slot_generator
+from datamodules.jitter import ColourJitter
+from datamodules.mixture import MixedOrder
+from datamodules.order import Slot, slot_generator
+from datamodules.prefetch import Prefetcher
 from datamodules.reader import ShardReader
 from datamodules.shards import Sample
+from zoo.errors import DataError
 
 
 class TrainingPatches(Dataset):
     """Slot to a cropped and turned training sample, a function of (seed, epoch, slot) alone.
 
+    A slot whose sample is lost takes the next good one of the order, going on at its start after its end.
+
     Args:
-        reader: the training split.
-        seed: of order, crops and turns.
+        reader: the training split of all sets.
+        order: which sample each slot takes.
+        seed: of crops, turns and jitter.
         crops: size of the crops by epoch.
+        jitter: changes the colours of both pictures; None leaves them.
+        prefetch: how many slots ahead remote shards are fetched.
     """
 
-    def __init__(self, reader: ShardReader, seed: int, crops: CropSchedule) -> None:
+    def __init__(
+        self,
+        reader: ShardReader,
+        order: MixedOrder,
+        seed: int,
+        crops: CropSchedule,
+        jitter: ColourJitter | None = None,
+        prefetch: int = 0,
+    ) -> None:
         self._reader = reader
+        self._order = order
         self._seed = seed
         self._crops = crops
-        self._order: tuple[int, np.ndarray] | None = None
+        self._jitter = jitter
+        self._prefetch = prefetch
+        self._epoch: tuple[int, np.ndarray, Prefetcher | None] | None = None
 
     def __getitem__(self, slot: Slot) -> Sample:
-        sample = self._reader.read(int(self._numbers(slot.epoch)[slot.slot]))
+        sample = self._read(slot)
         generator = slot_generator(self._seed, slot)
         sdr, hdr = random_crop(sample.sdr, sample.hdr, self._crops.size(slot.epoch), generator)
         sdr, hdr = random_turn(sdr, hdr, generator)
-        return sample._replace(sdr=sdr, hdr=hdr)
+        sample = sample._replace(sdr=sdr, hdr=hdr)
+        return sample if self._jitter is None else self._jitter(sample, generator)
 
-    def _numbers(self, epoch: int) -> np.ndarray:
-        """Sample numbers by slot; kept for one epoch, since each process works through one at a time."""
-        if self._order is None or self._order[0] != epoch:
-            order = epoch_order(self._reader.shard_sizes, self._seed, epoch)
-            self._order = (epoch, fill_lost(order, self._reader.readable))
-        return self._order[1]
+    def _read(self, slot: Slot) -> Sample:
+        # The order is kept for one epoch, since each process works through one at a time.
+        if self._epoch is None or self._epoch[0] != slot.epoch:
+            numbers = self._order.numbers(slot.epoch)
+            self._epoch = (slot.epoch, numbers, Prefetcher(self._reader, numbers) if self._prefetch else None)
+        _, numbers, prefetcher = self._epoch
+        if prefetcher is not None:
+            prefetcher.reach(slot.slot, slot.slot + self._prefetch)
+        for place in range(slot.slot, slot.slot + len(numbers)):
+            number = int(numbers[place % len(numbers)])
+            if (sample := self._reader.read_if_there(number, meta=self._jitter is not None)) is not None:
+                return sample
+        raise DataError(self._reader.nothing_left())
 
 
 class WholeFrames(Dataset):

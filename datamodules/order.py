@@ -30,16 +30,24 @@ def slot_generator(seed: int, slot: Slot) -> np.random.Generator:
     Returns:
         A generator whose stream meets neither another slot's nor that of ``epoch_order``.
     """
-    # The generator counts in the low words; the highest tells the streams apart, 0 being the order's.
-    return np.random.Generator(np.random.Philox(key=_key(seed, slot.epoch), counter=[0, 0, 0, slot.slot + 1]))
+    return _stream(seed, slot.epoch, slot.slot + 1)
 
 
-def _key(seed: int, epoch: int) -> np.ndarray:
-    # Of a list, numpy would round large seeds to float64.
-    return np.array([seed, epoch], np.uint64)
+def order_generator(seed: int, epoch: int, part: int) -> np.random.Generator:
+    """Random numbers that an epoch's order is drawn from; orders with another ``part`` have numbers of their own."""
+    return _stream(seed, epoch, 0, part)
 
 
-def epoch_order(shard_sizes: Sequence[int], seed: int, epoch: int, window: int | None = None) -> np.ndarray:
+def _stream(seed: int, epoch: int, stream: int, part: int = 0) -> np.random.Generator:
+    # The generator counts in the low words; the highest tells slots apart, 0 being the order's. Of a list, numpy would
+    # round large seeds to float64.
+    key = np.array([seed, epoch], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, part, stream]))
+
+
+def epoch_order(
+    shard_sizes: Sequence[int], seed: int, epoch: int, window: int | None = None, part: int = 0
+) -> np.ndarray:
     """The samples of an epoch in the order in which slots take them.
 
     Shards are permuted, then the samples within each window of consecutive shards.
@@ -50,12 +58,13 @@ def epoch_order(shard_sizes: Sequence[int], seed: int, epoch: int, window: int |
         epoch: counted from 0; each epoch has an order of its own.
         window: shards that are mixed with each other; None mixes the whole set. It bounds what must be at hand
             at one time when shards are not local.
+        part: tells apart sets that are mixed with each other, so that equal ones don't go in step.
 
     Returns:
         int64, (n,): sample numbers, each of 0..n-1 once. Sample i of shard k has the number
         ``sum(shard_sizes[:k]) + i``.
     """
-    generator = np.random.Generator(np.random.Philox(key=_key(seed, epoch)))
+    generator = order_generator(seed, epoch, part)
     starts = np.cumsum([0, *shard_sizes])
     shards = generator.permutation(len(shard_sizes))
     step = window or max(1, len(shards))
@@ -77,18 +86,3 @@ def batch_slots(batch: int, batch_size: int, rank: int, world_size: int) -> rang
     """
     first = (batch * world_size + rank) * batch_size
     return range(first, first + batch_size)
-
-
-def fill_lost(order: np.ndarray, readable: np.ndarray) -> np.ndarray:
-    """Give each slot whose sample is lost the next good sample of the order (round its end, if need be).
-
-    Args:
-        order: sample numbers by slot, (n,).
-        readable: whether sample number i can be read, bool, (n,); at least one can.
-
-    Returns:
-        Sample numbers by slot, (n,), all readable.
-    """
-    good = np.flatnonzero(readable[order])
-    following = np.searchsorted(good, np.arange(len(order)))
-    return order[good[following % len(good)]]

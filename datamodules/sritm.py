@@ -1,52 +1,67 @@
-"""The data module: shards on the disk to batches, for training, validation and test."""
+"""The data module: shards on the disk or on a server to batches, for training, validation and test."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
 from datamodules.augment import CropSchedule
+from datamodules.cache import ShardCache
 from datamodules.datasets import TrainingPatches, WholeFrames, collate
 from datamodules.embedded import embedded_root, make_embedded
-from datamodules.index import open_index
+from datamodules.home import sritm_home
+from datamodules.jitter import ColourJitter
 from datamodules.loader import SlotBatches, SlotLoader, same_size_batches
-from datamodules.manifest import Manifest
+from datamodules.mixture import MixedOrder, Part
 from datamodules.reader import ShardReader
+from datamodules.sets import ShardSet, open_set
 from zoo.errors import ConfigError, DataError, ZooError
 
 logger = logging.getLogger(__name__)
 
+# Beyond it a picture is nearly all black or all white.
+_MOST_STOPS = 4.0
+
 
 class SRITMDataModule(pl.LightningDataModule):
-    """Batches of SDR and HDR codes from a set of shards.
+    """Batches of SDR and HDR codes from one or several sets of shards.
 
     A batch is ``{"sdr": uint8 (B, 3, h, w), "hdr": int16 (B, 3, s h, s w), "key": list of B names}``; codes stay
-    integers here. The order of training samples, their crops and turns are a function of ``seed`` and epoch alone,
-    whatever the number of ranks and workers; the last incomplete global batch of an epoch is dropped. Validation and
-    test give each frame exactly once over all ranks, whole and in the order of the set.
+    integers here. The order of training samples, their crops, turns and jitter are a function of ``seed`` and epoch
+    alone, whatever the number of ranks and workers; the last incomplete global batch of an epoch is dropped.
+    Validation and test give each frame of the first set exactly once over all ranks, whole and in the order of the set.
 
     Use it with ``Trainer(use_distributed_sampler=False)``: it divides the samples among the ranks itself.
 
     Args:
-        root: folder of a set (``dataset.json`` and shards), or ``embedded``: the photographs in the checkout, whose
-            shards are made on first use.
-        scale: HR over LR size; the set must have been made for it.
+        root: the set or, as a list, the sets: folders (``dataset.json`` and shards), URLs of ``http(s)``, ``s3``,
+            ``gs`` or ``file``, or ``embedded``: the photographs in the checkout, whose shards are made on first use.
+        weights: share of each set in training, relative to the others; by their numbers of samples if None.
+        scale: HR over LR size; the sets must have been made for it.
         batch_size: training samples for each rank.
         global_batch_size: training samples for all ranks together; if given it replaces ``batch_size``.
         crop: HR pixels of the training crops, one value or one for each of two stages; multiples of the scale.
         stage_epoch: the epoch with which the second stage begins; None where there is one stage.
-        seed: of order, crops and turns; not negative.
+        exposure_jitter: largest random change of exposure in stops; 0 is none. For pairs of the preset ``val-v1``.
+        hue_jitter: put R, G and B in a random order. For pairs of the preset ``val-v1``.
+        seed: of order, crops, turns and jitter; not negative.
         num_workers: processes that read, for each rank.
         val_batch_size: frames of one size in a batch of validation and test.
         val_scenes: names of the scenes to validate on; None takes all.
         tolerate_damage: use what can be read of damaged shards; each lost slot takes the next good sample.
+        cache_dir: where shards of remote sets are kept; None is ``cache`` in ``SRITM_HOME``. All processes of a node
+            share it.
+        cache_bytes: the most that these shards may take there. It must hold two windows of shards; a training order
+            follows from it where a set is larger.
 
     Raises:
         ConfigError: arguments that contradict each other or can't be.
@@ -54,30 +69,41 @@ class SRITMDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        root: str = "embedded",
+        root: Sequence[str] | str = "embedded",
+        weights: Sequence[float] | None = None,
         scale: Literal[1, 2, 4] = 2,
         batch_size: int = 8,
         global_batch_size: int | None = None,
         crop: Sequence[int] = (160,),
         stage_epoch: int | None = None,
+        exposure_jitter: float = 0.0,
+        hue_jitter: bool = False,
         seed: int = 0,
         num_workers: int = 0,
         val_batch_size: int = 1,
         val_scenes: Sequence[str] | None = None,
         tolerate_damage: bool = False,
+        cache_dir: str | None = None,
+        cache_bytes: int = 20_000_000_000,
     ) -> None:
         super().__init__()
         self.root = root
+        self.weights = weights
         self.scale = scale
+        self.exposure_jitter = exposure_jitter
+        self.hue_jitter = hue_jitter
         self.seed = seed
         self.num_workers = num_workers
         self.val_batch_size = val_batch_size
         self.val_scenes = val_scenes
         self.tolerate_damage = tolerate_damage
+        self.cache_dir = cache_dir
+        self.cache_bytes = cache_bytes
         self.crops = CropSchedule(tuple(crop), stage_epoch)
         self._batch_size = batch_size
         self._global_batch_size = global_batch_size
-        self._manifest: Manifest | None = None
+        self._sets: list[ShardSet] = []
+        self._order: MixedOrder | None = None
         self._readers: dict[str, ShardReader] = {}
         self._frames: dict[str, list[int]] = {}
         self._check_arguments()
@@ -97,11 +123,21 @@ class SRITMDataModule(pl.LightningDataModule):
                 raise ConfigError(f"data.{name} is {value}; it must be at least 1")
         if not 0 <= self.seed < 2**64:
             raise ConfigError(f"data.seed is {self.seed}; it must be 0 or more")
+        if not self.roots:
+            raise ConfigError("data.root names no set; give a folder, a URL or embedded")
+        if not 0 <= self.exposure_jitter <= _MOST_STOPS:
+            raise ConfigError(f"data.exposure_jitter is {self.exposure_jitter}; it takes 0 to {_MOST_STOPS} stops")
+        if self.weights is None:
+            return
+        if len(self.weights) != len(self.roots):
+            raise ConfigError(f"data.weights has {len(self.weights)} numbers for {len(self.roots)} sets of data.root")
+        if not all(0 < weight < math.inf for weight in self.weights):
+            raise ConfigError(f"data.weights is {list(self.weights)}; each must be above 0")
 
     @property
-    def root_path(self) -> Path:
-        """The folder of the set."""
-        return embedded_root(self.scale) if self.root == "embedded" else Path(self.root).expanduser()
+    def roots(self) -> list[str]:
+        """The sets' roots as they were given."""
+        return [self.root] if isinstance(self.root, str) else list(self.root)
 
     @property
     def world_size(self) -> int:
@@ -137,60 +173,73 @@ class SRITMDataModule(pl.LightningDataModule):
 
     @property
     def train_samples(self) -> int:
-        """Samples of the training split, those of a last incomplete global batch included."""
-        return self.manifest.samples("train")
+        """Samples of the sets' training splits, those of a last incomplete global batch included."""
+        return sum(each.manifest.samples("train") for each in self.sets)
 
     @property
     def sources(self) -> list[str]:
-        """Names of the pictures that the set was made from."""
-        return [source.name for source in self.manifest.sources]
+        """Names of the pictures that the sets were made from."""
+        return [source.name for each in self.sets for source in each.manifest.sources]
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the manifest: equal digests mean equal samples."""
-        return self.manifest.digest
+        """SHA-256 over the sets' manifests and weights, of one set its manifest's; equal ones mean equal samples."""
+        digests = [each.manifest.digest for each in self.sets]
+        if len(digests) == 1:
+            return digests[0]
+        weights = None if self.weights is None else list(self.weights)
+        return hashlib.sha256(json.dumps([digests, weights]).encode()).hexdigest()
 
     @property
-    def manifest(self) -> Manifest:
-        """What the set says of itself; known after ``setup``."""
-        if self._manifest is None:
+    def sets(self) -> list[ShardSet]:
+        """The sets, in the order of ``root``; known after ``setup``."""
+        if not self._sets:
             raise ConfigError("the set isn't open; call prepare_data() and setup() of the data module first")
-        return self._manifest
+        return self._sets
 
     def prepare_data(self) -> None:
-        """Once on each node: make the embedded set if it is asked for, and check the shards' digests.
+        """Once on each node: make the embedded set if it is asked for, and check the local shards' digests.
 
         What fails here fails again in ``setup``, on every rank; raised here, it would leave other ranks waiting.
         """
         try:
-            if self.root == "embedded":
-                make_embedded(self.scale)
-            for entries in Manifest.read(self.root_path).splits.values():
-                for entry in entries:
-                    open_index(self.root_path, entry)
+            for each in self._open_sets():
+                for split in each.manifest.splits:
+                    ShardReader(each.shards(split), self.scale, self.tolerate_damage).index_all(remote=False)
         except ZooError as error:
             logger.debug("left to setup: %s", error)
 
+    def _open_sets(self) -> list[ShardSet]:
+        if "embedded" in self.roots:
+            make_embedded(self.scale)
+        folder = Path(self.cache_dir).expanduser() if self.cache_dir else sritm_home() / "cache"
+        cache = ShardCache(folder.absolute(), self.cache_bytes)
+        return [open_set(str(embedded_root(self.scale)) if r == "embedded" else r, cache) for r in self.roots]
+
     def setup(self, stage: str) -> None:
-        """Open the splits that ``stage`` needs and check them.
+        """Open the splits that ``stage`` needs and check them; remote training shards when they are fetched.
 
         Raises:
-            DataError: the set is missing, damaged, of another scale or too small.
-            ConfigError: the set, the trainer and the arguments don't go together.
+            DataError: a set is missing, damaged, of another scale or too small, or the sets differ in their signals.
+            ConfigError: the sets, the trainer and the arguments don't go together.
         """
         # Lightning's sampler would divide among the ranks what is divided already. (No public attribute says so.)
         trainer = self.trainer
         if trainer is not None and trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise ConfigError("the data module divides the samples itself; use Trainer(use_distributed_sampler=False)")
-        if self.root == "embedded":
-            make_embedded(self.scale)  # it is there already, unless prepare_data failed
-        manifest = Manifest.read(self.root_path)
-        if manifest.scale != self.scale:
-            raise DataError(
-                f"shards in {self.root_path} are of scale {manifest.scale}, not {self.scale}; "
-                f"set scale to {manifest.scale} or make a set with tools/make_shards.py --scale {self.scale}"
-            )
-        self._manifest = manifest
+        sets = self._open_sets()
+        for each in sets:
+            if each.manifest.scale != self.scale:
+                raise DataError(
+                    f"shards in {each.name} are of scale {each.manifest.scale}, not {self.scale}; set scale to "
+                    f"{each.manifest.scale} or make a set with tools/make_shards.py --scale {self.scale}"
+                )
+            if each.manifest.signals != sets[0].manifest.signals:
+                raise DataError(
+                    f"{each.name} has signals {each.manifest.signals}, {sets[0].name} has {sets[0].manifest.signals}; "
+                    "mix sets of the same signals"
+                )
+        self._sets = sets
         if stage == "fit":
             self._setup_train()
         if stage in ("fit", "validate"):
@@ -199,43 +248,57 @@ class SRITMDataModule(pl.LightningDataModule):
             self._setup_frames("test", None)
 
     def _setup_train(self) -> None:
-        reader = self._open("train")
-        if len(reader) < self.global_batch_size:
+        for each in self.sets:
+            if not each.manifest.samples("train"):
+                raise DataError(f"{each.name} has no training samples; leave it out, or make its train split")
+        if self.train_samples < self.global_batch_size:
             raise DataError(
-                f"{self.root_path} has {len(reader)} training samples, fewer than one global batch of "
-                f"{self.global_batch_size} ({self.batch_size} x {self.world_size} ranks); lower data.batch_size or "
-                "make more patches"
+                f"{', '.join(each.name for each in self.sets)} has {self.train_samples} training samples, fewer than "
+                f"one global batch of {self.global_batch_size} ({self.batch_size} x {self.world_size} ranks); lower "
+                "data.batch_size or make more patches"
             )
-        if (largest := max(self.crops.sizes)) > (smallest := reader.smallest_side()):
-            raise ConfigError(
-                f"data.crop {largest} is larger than the stored patches of {self.root_path}, {smallest} HR pixels; "
-                "give a smaller crop"
-            )
+        shards = [shard for each in self.sets for shard in each.shards("train")]
+        reader = ShardReader(shards, self.scale, self.tolerate_damage, max(self.crops.sizes))
+        reader.index_all(remote=False)
+        self._readers["train"] = reader
+        self._order = self._mixed_order()
+
+    def _mixed_order(self) -> MixedOrder:
+        remote = sum(each.cache is not None for each in self.sets)
+        return MixedOrder(
+            [
+                Part(
+                    [shard.entry.samples for shard in each.shards("train")],
+                    each.manifest.samples("train") if self.weights is None else self.weights[place],
+                    each.window("train", self.cache_bytes // max(1, remote)),
+                )
+                for place, each in enumerate(self.sets)
+            ],
+            self.seed,
+        )
 
     def _setup_frames(self, split: str, scenes: Sequence[str] | None) -> None:
-        reader = self._open(split)
-        frames = np.flatnonzero(reader.readable).tolist()
+        first = self.sets[0]
+        reader = ShardReader(first.shards(split), self.scale, self.tolerate_damage)
+        # Remote ones too: which frames there are, and of what size, must be known to divide them among the ranks.
+        reader.index_all()
+        self._readers[split] = reader
+        frames = [frame for frame in range(len(reader)) if reader.has(frame)]
         if scenes is not None:
             scene_of = {frame: reader.meta(frame)["scene"] for frame in frames}
             known = sorted(set(scene_of.values()))
             if unknown := sorted(set(scenes) - set(known)):
                 raise ConfigError(
-                    f"data.val_scenes: {self.root_path} has no {', '.join(unknown)}; it has {', '.join(known)}"
+                    f"data.val_scenes: {first.name} has no {', '.join(unknown)}; it has {', '.join(known)}"
                 )
             frames = [frame for frame in frames if scene_of[frame] in scenes]
         # A rank without a frame would skip validation and leave the others waiting for its part of the scores.
         if frames and len(frames) < self.world_size:
             raise DataError(
-                f"{self.root_path} has {len(frames)} {split} frames for {self.world_size} ranks, each needs one; "
+                f"{first.name} has {len(frames)} {split} frames for {self.world_size} ranks, each needs one; "
                 "use fewer ranks or more scenes"
             )
         self._frames[split] = frames[self.rank :: self.world_size]
-
-    def _open(self, split: str) -> ShardReader:
-        entries = self.manifest.splits.get(split, ())
-        reader = ShardReader(self.root_path, entries, self.scale, self.tolerate_damage)
-        self._readers[split] = reader
-        return reader
 
     def _opened(self, split: str) -> ShardReader:
         if split not in self._readers:
@@ -244,12 +307,18 @@ class SRITMDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Training batches of this rank."""
-        reader = self._opened("train")
-        order = {"seed": self.seed, "global_batch_size": self.global_batch_size, "digest": self.digest}
+        reader, order = self._opened("train"), self._order
+        assert order is not None
+        facts = {"seed": self.seed, "global_batch_size": self.global_batch_size, "digest": self.digest}
+        if any(order.windows):
+            facts["windows"] = order.windows
+        jitter = (
+            ColourJitter(self.exposure_jitter, self.hue_jitter) if self.exposure_jitter or self.hue_jitter else None
+        )
         return SlotLoader(
-            TrainingPatches(reader, self.seed, self.crops),
+            TrainingPatches(reader, order, self.seed, self.crops, jitter, order.window_slots()),
             SlotBatches(len(reader), self.batch_size, self.rank, self.world_size),
-            order,
+            facts,
             collate_fn=collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

@@ -22,12 +22,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     return folder
 
 
-def numbered_sample(number: int, scale: int = 2, size: int = 16, split: str = "train") -> Sample:
+def numbered_sample(number: int, scale: int = 2, size: int = 16, prefix: str = "train", **meta: str) -> Sample:
     """A sample whose pixels hold its number (blue-difference channel) and their place in the picture (the others)."""
     rows, columns = np.mgrid[0:size, 0:size]
     hdr = np.stack([rows, np.full((size, size), number), columns], axis=-1).astype(np.uint16)
     sdr = hdr[::scale, ::scale].astype(np.uint8)
-    return Sample(f"{split}-{number:03d}", sdr, hdr, {"scene": f"scene{number // 4}"})
+    return Sample(f"{prefix}-{number:03d}", sdr, hdr, {"scene": f"scene{number // 4}", **meta})
 
 
 MakeSet = Callable[..., Path]
@@ -35,20 +35,27 @@ MakeSet = Callable[..., Path]
 
 @pytest.fixture
 def make_set(tmp_path: Path) -> MakeSet:
-    """Write a set with shards of the given numbers of samples; returns its folder."""
+    """Write a set with shards of the given numbers of samples; ``meta`` is added to each record; returns its folder."""
 
     def write(
-        train: Sequence[int] = (5, 3), val: Sequence[int] = (4,), scale: int = 2, size: int = 16, name: str = "set"
+        train: Sequence[int] = (5, 3),
+        val: Sequence[int] = (4,),
+        scale: int = 2,
+        size: int = 16,
+        name: str = "set",
+        prefix: str = "train",
+        **meta: str,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         splits = {}
         for split, shard_sizes in (("train", train), ("val", val), ("test", ())):
+            keys = prefix if split == "train" else split
             numbers = iter(range(sum(shard_sizes)))
             splits[split] = tuple(
                 write_shard(
                     folder / f"{split}-{shard}.tar",
-                    [numbered_sample(next(numbers), scale, size, split) for _ in range(samples)],
+                    [numbered_sample(next(numbers), scale, size, keys, **meta) for _ in range(samples)],
                 )
                 for shard, samples in enumerate(shard_sizes)
             )

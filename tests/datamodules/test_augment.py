@@ -34,6 +34,19 @@ def test_both_pictures_are_turned_alike(seed):
     assert np.array_equal(hdr, sdr.repeat(2, axis=0).repeat(2, axis=1))
 
 
+@pytest.mark.parametrize("mirrored", [0, 1])
+@pytest.mark.parametrize("quarters", range(4))
+def test_turns_are_numpys(quarters, mirrored):
+    class Drawn:
+        def integers(self, high: int) -> int:
+            return {4: quarters, 2: mirrored}[high]
+
+    picture = np.arange(27).reshape(3, 3, 3)
+    expected = np.rot90(picture[:, ::-1] if mirrored else picture, quarters)
+    for turned in random_turn(picture, picture, Drawn()):
+        assert np.array_equal(turned, expected)
+
+
 def test_all_eight_turns_occur_equally_often():
     rng = np.random.default_rng(0)
     turned = [random_turn(*pictures(1, 3, 3), rng)[0].tobytes() for _ in range(800)]

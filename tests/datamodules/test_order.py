@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.order import Slot, batch_slots, epoch_order, fill_lost, slot_generator
+from datamodules.order import Slot, batch_slots, epoch_order, slot_generator
 
 shard_sizes = st.lists(st.integers(0, 9), max_size=7)
 
@@ -20,6 +20,10 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     seeds = [0, 1, 2**64 - 2, 2**64 - 1]
     orders = {tuple(epoch_order([20, 30], seed, epoch)) for seed in seeds for epoch in range(3)}
     assert len(orders) == 12
+
+
+def test_equal_sets_of_a_mixture_dont_go_in_step():
+    assert len({tuple(epoch_order([20, 30], 0, 0, part=part)) for part in range(3)}) == 3
 
 
 def test_without_a_window_samples_of_all_shards_are_mixed():
@@ -56,12 +60,3 @@ def test_each_slot_has_random_numbers_of_its_own():
     }
     assert len(set(draws.values())) == len(draws)
     assert slot_generator(2, Slot(1, 9)).integers(2**62) == draws[2, 1, 9]
-
-
-@given(st.lists(st.booleans(), min_size=1).filter(any), st.integers(0, 9))
-def test_a_lost_slot_takes_the_next_good_sample_of_the_order(readable, epoch):
-    order = epoch_order([len(readable)], 0, epoch)
-    filled = fill_lost(order, np.array(readable))
-    for slot, number in enumerate(filled):
-        expected = next(n for n in [*order[slot:], *order[:slot]] if readable[n])
-        assert number == expected

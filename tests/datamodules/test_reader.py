@@ -3,15 +3,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from datamodules.manifest import Manifest
+from datamodules.cache import ShardCache
 from datamodules.reader import ShardReader
-from zoo.errors import DataError
+from datamodules.sets import open_set
+from zoo.errors import ConfigError, DataError
 
 
-def open_reader(folder: Path, scale: int = 2, tolerate_damage: bool = False) -> ShardReader:
-    return ShardReader(folder, Manifest.read(folder).splits["train"], scale, tolerate_damage)
+def open_reader(folder: Path, scale: int = 2, tolerate_damage: bool = False, crop: int = 1) -> ShardReader:
+    shards = open_set(str(folder), ShardCache(folder, 0)).shards("train")
+    reader = ShardReader(shards, scale, tolerate_damage, crop)
+    reader.index_all()
+    return reader
 
 
 def test_samples_are_numbered_through_the_shards(make_set):
@@ -23,7 +30,13 @@ def test_samples_are_numbered_through_the_shards(make_set):
         assert (sample.hdr[..., 1] == number).all()
         assert reader.meta(number) == {"scene": f"scene{number // 4}"}
         assert reader.hdr_size(number) == (16, 16)
-    assert reader.smallest_side() == 16
+    assert reader.shard_of(np.arange(6)).tolist() == [0, 0, 2, 2, 2, 3]
+
+
+def test_samples_smaller_than_the_crop_are_refused(make_set):
+    open_reader(make_set(size=16), crop=16)
+    with pytest.raises(ConfigError, match=r"data.crop 18 is larger than the stored patches of .*train-0.tar, 16"):
+        open_reader(make_set(size=16, name="other"), crop=18)
 
 
 def test_samples_of_another_scale_are_refused(make_set):
@@ -39,10 +52,11 @@ def test_damage_is_counted_and_its_samples_are_known(make_set, caplog):
     path = folder / "train-0.tar"
     os.truncate(path, path.stat().st_size // 2)
     reader = open_reader(folder, tolerate_damage=True)
-    lost = (~reader.readable).sum()
-    assert 1 <= lost <= 4
-    assert reader.readable[5:].all()
-    assert f"train-0.tar: {lost} of 5 samples can't be read" in caplog.text
+    lost = [number for number in range(8) if not reader.has(number)]
+    assert lost == list(range(5 - len(lost), 5))
+    assert 1 <= len(lost) <= 4
+    assert reader.read_if_there(lost[0]) is None
+    assert f"train-0.tar: {len(lost)} of 5 samples can't be read" in caplog.text
     assert len(reader) == 8
     assert reader.read(5).key == "train-005"
 
@@ -52,3 +66,39 @@ def test_a_set_of_which_nothing_is_left_is_refused_even_when_damage_is_tolerated
     (folder / "train-0.tar").write_bytes(b"")
     with pytest.raises(DataError, match="none of the 2 samples"):
         open_reader(folder, tolerate_damage=True)
+
+
+@pytest.mark.parametrize("tolerate", [False, True])
+def test_a_shard_that_vanishes_in_use_is_lost_where_damage_is_tolerated_else_an_error(make_set, tolerate, caplog):
+    folder = make_set(train=(5, 3))
+    reader = open_reader(folder, tolerate_damage=tolerate)
+    (folder / "train-0.tar").unlink()
+    if not tolerate:
+        with pytest.raises(DataError, match=r"train-0.tar can't be read any more"):
+            reader.read_if_there(1)
+        return
+    assert reader.read_if_there(1) is None
+    assert "train-0.tar can't be read any more" in caplog.text
+    assert [reader.has(number) for number in (0, 4, 5)] == [False, False, True]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_shard_cut_at_any_byte_is_refused_or_its_losses_are_counted(make_set, tmp_path, data):
+    folder = tmp_path / "cut"
+    if not folder.exists():
+        make_set(train=(4, 2), name="cut")
+        (folder / "whole").write_bytes((folder / "train-0.tar").read_bytes())
+    content = (folder / "whole").read_bytes()
+    cut = data.draw(st.integers(0, len(content) - 1))
+    (folder / "train-0.tar").write_bytes(content[:cut])
+    with pytest.raises(DataError, match=rf"train-0.tar has {cut} bytes, dataset.json says {len(content)}"):
+        open_reader(folder)
+    reader = open_reader(folder, tolerate_damage=True)
+    left = [number for number in range(6) if reader.read_if_there(number) is not None]
+    for number in left:
+        sample = reader.read(number)
+        assert (sample.hdr[..., 1] == number).all()
+        assert (sample.sdr == sample.hdr[::2, ::2]).all()
+    assert left[-2:] == [4, 5]
+    assert left[:-2] == list(range(len(left) - 2))

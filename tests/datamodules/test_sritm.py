@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import gc
+import json
+import multiprocessing
 import os
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +15,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from datamodules import SRITMDataModule
+from datamodules import SRITMDataModule, remote
+from datamodules.manifest import Manifest
+from tests.datamodules.set_server import SetServer, watched
 from zoo.errors import ConfigError, DataError
 
 
@@ -22,8 +28,11 @@ def attach(data: SRITMDataModule, rank: int, world_size: int) -> SRITMDataModule
     return data
 
 
-def opened(root: Path, rank: int = 0, world_size: int = 1, stage: str = "fit", **arguments: Any) -> SRITMDataModule:
-    data = attach(SRITMDataModule(str(root), **{"crop": [8]} | arguments), rank, world_size)
+def opened(
+    root: Path | str | list[str], rank: int = 0, world_size: int = 1, stage: str = "fit", **arguments: Any
+) -> SRITMDataModule:
+    root = str(root) if isinstance(root, Path) else root
+    data = attach(SRITMDataModule(root, **{"crop": [8]} | arguments), rank, world_size)
     data.prepare_data()
     data.setup(stage)
     return data
@@ -103,9 +112,10 @@ def test_the_crop_follows_the_stage(make_set, workers):
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_validation_gives_each_frame_once_over_all_ranks_whole_and_in_order(make_set, world_size, workers):
-    folder = make_set(val=(4, 3))
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("shards", [(3, 1, 0, 3), (1, 2, 0, 1, 1, 1, 1)], ids=len)
+def test_validation_gives_each_frame_once_over_all_ranks_whole_and_in_order(make_set, shards, world_size, workers):
+    folder = make_set(val=shards)
     ranks = []
     for rank in range(world_size):
         batches = list(opened(folder, rank, world_size, "validate", num_workers=workers).val_dataloader())
@@ -138,9 +148,9 @@ def test_only_the_splits_of_the_stage_are_opened(make_set):
 def test_what_the_set_says_is_offered_to_the_trainer_side(make_set):
     folder = make_set(train=(5, 4))
     data = opened(folder, world_size=2, batch_size=3)
-    assert (data.train_samples, data.sources, data.root_path, data.scale) == (9, ["noise"], folder, 2)
+    assert (data.train_samples, data.sources, data.roots, data.scale) == (9, ["noise"], [str(folder)], 2)
     assert (data.batch_size, data.global_batch_size) == (3, 6)
-    assert data.digest == data.manifest.digest
+    assert data.digest == data.sets[0].manifest.digest
     assert opened(folder, world_size=2, global_batch_size=8).batch_size == 4
 
 
@@ -225,11 +235,21 @@ def test_shards_of_another_scale_than_their_manifest_says_are_refused(make_set):
         ({"batch_size": 0}, "data.batch_size is 0"),
         ({"val_batch_size": 0}, "data.val_batch_size is 0"),
         ({"seed": -1}, "data.seed is -1"),
+        ({"weights": [1, 2]}, "data.weights has 2 numbers for 1 sets"),
+        ({"weights": [0]}, r"data.weights is \[0\]; each must be above 0"),
+        ({"weights": [float("nan")]}, "each must be above 0"),
+        ({"exposure_jitter": -1}, "data.exposure_jitter is -1; it takes 0 to 4.0 stops"),
+        ({"exposure_jitter": float("nan")}, "data.exposure_jitter is nan"),
     ],
 )
 def test_arguments_that_cant_be_are_refused(make_set, arguments, message):
     with pytest.raises(ConfigError, match=message):
         opened(make_set(), **arguments)
+
+
+def test_no_set_is_refused():
+    with pytest.raises(ConfigError, match=r"data.root names no set"):
+        SRITMDataModule([])
 
 
 def test_lightnings_own_sampler_is_refused(make_set):
@@ -245,6 +265,234 @@ def test_asking_for_batches_of_a_set_that_isnt_open_says_what_to_call(make_set):
         data.train_dataloader()
     with pytest.raises(ConfigError, match="setup"):
         data.val_dataloader()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting between tries."""
+    monkeypatch.setattr(remote, "_WAITS", (0.01, 0.01))
+
+
+def small_cache(folder: Path, shards: int) -> dict[str, Any]:
+    """Room for so many training shards, less than the set has."""
+    sizes = [entry.bytes for entry in Manifest.read(folder).splits["train"]]
+    assert shards * max(sizes) < sum(sizes)
+    return {"cache_bytes": shards * max(sizes)}
+
+
+@pytest.mark.parametrize(("world_size", "workers"), [(1, 0), (2, 1), (3, 2)])
+@pytest.mark.parametrize("shards", [(9, 7, 8, 8), (5, 3, 4, 5, 4, 3, 4)], ids=len)
+def test_a_set_larger_than_its_cache_is_streamed_exactly(make_set, hasty, home, shards, world_size, workers):
+    folder = make_set(train=shards, val=(4, 3))
+    arguments = {"global_batch_size": 6, "num_workers": workers, **small_cache(folder, 3)}
+    cache = home / "cache"
+    cache.mkdir(parents=True)
+    with SetServer(folder).running() as server, watched(cache) as most:
+        ranks = [opened(server.url, rank, world_size, **arguments) for rank in range(world_size)]
+        epochs = []
+        for epoch in (0, 1):
+            batches = [train_batches(data, [epoch]) for data in ranks]
+            epochs.append([key for each in zip(*batches, strict=True) for batch in each for key in batch["key"]])
+        validated = Counter(key for data in ranks for batch in data.val_dataloader() for key in batch["key"])
+    for keys in epochs:
+        assert len(keys) == len(set(keys)) == sum(shards) // 6 * 6
+    assert epochs[0] != epochs[1]
+    assert validated == {f"val-{number:03d}": 1 for number in range(7)}
+    assert 0 < most[-1] <= arguments["cache_bytes"]
+    # Another number of ranks and workers gives the same order; here there is one of each.
+    with SetServer(folder).running() as server:
+        alone = opened(server.url, batch_size=6, **small_cache(folder, 3))
+        assert epochs[0] + epochs[1] == [key for batch in train_batches(alone, [0, 1]) for key in batch["key"]]
+
+
+def test_a_window_is_fetched_once_and_the_next_ahead_of_need(make_set, hasty):
+    folder = make_set(train=(8,) * 8)
+    with SetServer(folder).running() as server:
+        data = opened(server.url, batch_size=4, **small_cache(folder, 4))
+        fetched = []
+        loader = data.train_dataloader()
+        for _ in loader:
+            time.sleep(0.15)  # a step, in which two shards can be fetched
+            fetched.append(sum(server.requests[f"train-{shard}.tar"] for shard in range(8)))
+    # Windows of two shards, four batches each: when one ends, the shards of the next are there.
+    assert [least <= seen for least, seen in zip((4, 6, 8, 8), fetched[3::4], strict=True)] == [True] * 4
+    assert fetched[-1] == 8
+    assert max(server.requests.values()) == 2  # dataset.json, by prepare_data and setup
+
+
+def test_a_remote_set_that_fits_is_fetched_once_in_the_order_of_the_local_one(make_set, hasty):
+    folder = make_set(train=(5, 3, 4))
+    with SetServer(folder).running() as server:
+        data = opened(server.url, batch_size=4)
+        keys = [batch["key"] for batch in train_batches(data, [0, 1, 2])]
+        assert [server.requests[f"train-{shard}.tar"] for shard in range(3)] == [1, 1, 1]
+    assert keys == [batch["key"] for batch in train_batches(opened(folder, batch_size=4), [0, 1, 2])]
+
+
+@pytest.mark.parametrize(("workers", "trouble"), [(0, "404"), (0, "wrong"), (2, "drop")])
+def test_a_shard_that_the_server_never_gives_is_an_error_or_a_counted_loss(make_set, hasty, workers, trouble, caplog):
+    folder = make_set(train=(12, 4, 8))
+    arguments = {"batch_size": 6, "num_workers": workers}
+    with SetServer(folder).running() as server:
+        whole = [key for batch in train_batches(opened(server.url, **arguments), [0]) for key in batch["key"]]
+    for path in (Path(os.environ["SRITM_HOME"]) / "cache").glob("*.tar"):
+        path.unlink()
+    with SetServer(folder).running() as server:
+        server.troubles["train-1.tar"] = [trouble] * 100
+        with pytest.raises(DataError, match=r"train-1.tar can't be fetched, tried 3 times"):
+            train_batches(opened(server.url, **arguments), [0])
+        gc.collect()  # the broken loader, lest the next one's workers stumble over it
+        tolerant = opened(server.url, tolerate_damage=True, **arguments)
+        keys = [key for batch in train_batches(tolerant, [0]) for key in batch["key"]]
+    lost = {f"train-{number:03d}" for number in range(12, 16)}
+    assert len(keys) == 24
+    for slot, (was, now) in enumerate(zip(whole, keys, strict=True)):
+        assert now == next(key for key in whole[slot:] + whole[:slot] if key not in lost), was
+    if not workers:
+        assert "train-1.tar can't be fetched" in caplog.text
+
+
+def test_a_cache_that_cant_hold_two_windows_is_refused(make_set, hasty):
+    folder = make_set(train=(3, 3, 3))
+    with SetServer(folder).running() as server:
+        with pytest.raises(ConfigError, match=r"a cache of 1000 bytes can't hold two shards of http.*data.cache_bytes"):
+            opened(server.url, batch_size=1, cache_bytes=1000)
+        assert not server.requests["train-0.tar"]
+
+
+def test_a_server_without_the_set_is_named(tmp_path, hasty):
+    with (
+        SetServer(tmp_path).running() as server,
+        pytest.raises(DataError, match=rf"^{server.url}/dataset.json can't be fetched, .*404"),
+    ):
+        opened(server.url)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sets_are_mixed_by_weight(make_set, world_size, workers):
+    large, small = make_set(train=(20, 10), name="large"), make_set(train=(6, 4), name="small", prefix="other")
+    roots = [str(large), str(small)]
+    ranks = [
+        opened(roots, rank, world_size, weights=[1, 1], global_batch_size=4, num_workers=workers)
+        for rank in range(world_size)
+    ]
+    keys = []
+    for epoch in range(3):
+        batches = [train_batches(data, [epoch]) for data in ranks]
+        keys.append([key for each in zip(*batches, strict=True) for batch in each for key in batch["key"]])
+    assert [len(epoch) for epoch in keys] == [40] * 3
+    by_set = [Counter(key.split("-")[0] for key in epoch) for epoch in keys]
+    assert by_set == [{"train": 20, "other": 20}] * 3
+    assert Counter(key for epoch in keys for key in epoch if key.startswith("other")) == {
+        f"other-{number:03d}": 6 for number in range(10)
+    }
+    assert set(Counter(key for epoch in keys for key in epoch if key.startswith("train")).values()) == {2}
+    assert [batch["key"][0] for batch in ranks[0].val_dataloader()] == [f"val-{n:03d}" for n in range(0, 4, world_size)]
+
+
+def test_a_mixture_resumes_within_an_epoch_but_not_with_other_weights(make_set):
+    roots = [str(make_set(train=(5, 4), name="one")), str(make_set(train=(3,), name="two", prefix="other"))]
+    whole = [batch["key"] for batch in train_batches(opened(roots, weights=[1, 2], batch_size=2), [3])]
+    before = opened(roots, weights=[1, 2], batch_size=2, num_workers=2).train_dataloader()
+    before.batch_sampler.set_epoch(3)
+    iterator = iter(before)
+    next(iterator), next(iterator)
+    after = opened(roots, weights=[1, 2], batch_size=2).train_dataloader()
+    after.load_state_dict(before.state_dict())
+    assert [batch["key"] for batch in after] == whole[2:]
+    with pytest.raises(ConfigError, match="digest"):
+        opened(roots, weights=[1, 3], batch_size=2).train_dataloader().load_state_dict(before.state_dict())
+
+
+def test_a_window_of_another_size_is_another_order(make_set, hasty):
+    folder = make_set(train=(4,) * 6)
+    with SetServer(folder).running() as server:
+        before = opened(server.url, batch_size=2, **small_cache(folder, 4)).train_dataloader()
+        next(iter(before))
+        after = opened(server.url, batch_size=2, **small_cache(folder, 2)).train_dataloader()
+        with pytest.raises(ConfigError, match=r"windows \[2\] \(now \[1\]\)"):
+            after.load_state_dict(before.state_dict())
+
+
+def test_sets_that_dont_go_together_are_refused(make_set):
+    one, other = make_set(name="one"), make_set(name="other")
+    manifest = other / "dataset.json"
+    manifest.write_text(manifest.read_text().replace("bt709-bt1886-ycbcr709-narrow-8", "bt709-srgb-rgb-full-8"))
+    with pytest.raises(DataError, match=r"other has signals .*srgb.*; mix sets of the same signals"):
+        opened([str(one), str(other)])
+    with pytest.raises(DataError, match="are of scale 4, not 2"):
+        opened([str(one), str(make_set(scale=4, name="scale"))])
+    with pytest.raises(DataError, match=r"empty has no training samples; leave it out"):
+        opened([str(one), str(make_set(train=(), name="empty"))])
+
+
+def test_jitter_belongs_to_the_slot_and_changes_colours_alone(make_set):
+    folder = make_set(train=(13, 11), curve="reinhard-1000")
+    plain = train_batches(opened(folder, batch_size=6), [3])
+    arguments = {"exposure_jitter": 0.5, "hue_jitter": True}
+    alone = train_batches(opened(folder, batch_size=6, **arguments), [3])
+    ranks = [
+        train_batches(opened(folder, rank, 2, global_batch_size=6, num_workers=2, **arguments), [3])
+        for rank in range(2)
+    ]
+    for before, whole, *parts in zip(plain, alone, *ranks, strict=True):
+        assert before["key"] == whole["key"]
+        assert not torch.equal(before["hdr"], whole["hdr"])
+        for name in ("sdr", "hdr"):
+            assert torch.equal(whole[name], torch.cat([part[name] for part in parts]))
+
+
+def test_pairs_of_an_unknown_curve_arent_jittered(make_set):
+    with pytest.raises(DataError, match=r"curve None: exposure and hue jitter need reinhard-1000"):
+        train_batches(opened(make_set(), batch_size=4, hue_jitter=True), [0])
+
+
+def train_and_note(root: str, workers: int, state: Path, log: Path, cache_bytes: int) -> None:
+    """Six epochs of ten batches, noted line by line; every third batch the place is saved, and taken up if found."""
+    data = opened(root, batch_size=2, num_workers=workers, cache_bytes=cache_bytes)
+    loader = data.train_dataloader()
+    if state.exists():
+        loader.load_state_dict(json.loads(state.read_text()))
+    while loader.batch_sampler.epoch < 6:
+        for batch in loader:
+            with log.open("a") as stream:
+                stream.write(f"{' '.join(batch['key'])} {int(batch['hdr'].sum())}\n")
+            time.sleep(0.02)  # a step, long enough to be killed in
+            if loader.state_dict()["done"] % 3 == 0:
+                state.with_suffix(".new").write_text(json.dumps(loader.state_dict()))
+                state.with_suffix(".new").replace(state)
+        loader.batch_sampler.set_epoch(loader.batch_sampler.epoch + 1)
+
+
+@pytest.mark.parametrize("remote_set", [False, True], ids=["local", "remote"])
+def test_after_kill_9_and_resume_the_samples_are_those_of_an_undisturbed_run(make_set, tmp_path, hasty, remote_set):
+    folder = make_set(train=(5, 4, 6, 5))
+    cache_bytes = small_cache(folder, 3)["cache_bytes"]
+    state, log = tmp_path / "state", tmp_path / "log"
+    with SetServer(folder).running() as server:
+        url = server.url if remote_set else str(folder)
+        train_and_note(url, 0, tmp_path / "unused", tmp_path / "undisturbed", cache_bytes)
+        undisturbed = (tmp_path / "undisturbed").read_text().splitlines()
+        assert len(undisturbed) == 60
+        server.delay = 0.02  # so that kills meet fetches too
+        gc.collect()  # broken loaders of other tests, lest a forked process stumble over them
+        for workers, lines in ((2, 14), (0, 30)):
+            process = multiprocessing.get_context("fork").Process(
+                target=train_and_note, args=(url, workers, state, log, cache_bytes)
+            )
+            process.start()
+            while process.is_alive() and (not log.exists() or log.read_text().count("\n") < lines):
+                time.sleep(0.001)
+            process.kill()
+            process.join()
+            assert process.exitcode == -9
+            # What came after the place was saved is done again, as after a checkpoint.
+            done = json.loads(state.read_text())
+            kept = log.read_text().splitlines()[: 10 * done["epoch"] + done["done"]]
+            log.write_text("".join(f"{line}\n" for line in kept))
+        train_and_note(url, 1, state, log, cache_bytes)
+    assert log.read_text().splitlines() == undisturbed
 
 
 class Recorder(pl.LightningModule):
