@@ -18,15 +18,13 @@ from torch import Tensor
 
 from datamodules.sources.decoding import Tags
 from datamodules.sources.frame import Picture
-from datamodules.sources.video_signal import HDR_TRANSFERS, chroma_siting
+from datamodules.sources.tagged_signal import HDR_TRANSFERS, chroma_siting, tagged_signal
 from zoo.color.chroma import upsample_chroma
-from zoo.errors import DataError, SignalError
+from zoo.errors import DataError
 from zoo.signal import Signal
 
 SUFFIXES = (".png", ".avif")
 """Endings of the files that ``inspect_coded`` takes."""
-
-_UNSPECIFIED = 2  # code point of ITU-T H.273
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def coded_hdr_signal(file: CodedFile, stated: Signal | None = None) -> Signal:
     """
     if file.depth < 10:
         raise DataError(f"{file.path}: holds {file.depth}-bit codes; HDR needs 10 bits or more, give the HDR master")
-    signal = _signal(file, stated)
+    signal = _signal(file, stated, "--signal")
     if signal.transfer not in HDR_TRANSFERS or signal.depth < 10:
         raise DataError(f"{file.path}: is SDR ({signal}); an HDR picture has transfer pq or hlg and 10 bits or more")
     return signal
@@ -103,7 +101,7 @@ def coded_sdr_signal(file: CodedFile, stated: Signal | None = None) -> Signal:
     Raises:
         DataError: as there, but any depth will do, and PQ or HLG is refused.
     """
-    signal = _signal(file, stated)
+    signal = _signal(file, stated, "--sdr-signal")
     if signal.transfer in HDR_TRANSFERS:
         raise DataError(f"{file.path}: is HDR ({signal}), but stands for the SDR side; are the two swapped?")
     return signal
@@ -145,33 +143,15 @@ def check_pair(hdr: CodedFile, sdr: CodedFile) -> None:
         )
 
 
-def _signal(file: CodedFile, stated: Signal | None) -> Signal:
-    """Tags count where the file has them; what is stated completes them and must not differ."""
+def _signal(file: CodedFile, stated: Signal | None, option: str) -> Signal:
     if stated is None:
-        try:
-            return Signal.from_cicp(*file.tags, file.depth)
-        except SignalError as error:
-            raise DataError(f"{file.path}: {error}") from error
+        return tagged_signal(file.path, file.tags, file.depth, None, option)
     fits = stated.matrix == "rgb" and stated.depth <= file.depth if file.is_rgb else stated.depth == file.depth
     if not fits:
         raise DataError(
             f"{file.path}: holds {file.pixel_format}, which can't be {stated}; state the signal that it holds"
         )
-    answer = stated.cicp
-    primaries, transfer, matrix = (
-        ours if theirs == _UNSPECIFIED else theirs for theirs, ours in zip(file.tags[:3], answer[:3], strict=True)
-    )
-    full_range = bool(answer.full_range) if file.tags.full_range is None else file.tags.full_range
-    try:
-        # Through code points both, for some of them mean the same curve or matrix.
-        agree = Signal.from_cicp(primaries, transfer, matrix, full_range, stated.depth) == Signal.from_cicp(
-            *answer[:3], bool(answer.full_range), stated.depth
-        )
-    except SignalError as error:
-        raise DataError(f"{file.path}: {error}") from error
-    if not agree:
-        raise DataError(f"{file.path}: is tagged {file.tags} (H.273), which contradicts {stated}; correct one of them")
-    return stated
+    return tagged_signal(file.path, file.tags, stated.depth, stated, option)
 
 
 def _codes(frame: VideoFrame, signal: Signal) -> Tensor:

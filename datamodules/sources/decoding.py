@@ -346,7 +346,7 @@ def _stated_duration(container: av.container.InputContainer, stream: av.VideoStr
 
 def _opened(path: Path) -> av.container.InputContainer:
     try:
-        return av.open(str(path))
+        return av.open(str(path), metadata_errors="replace")  # titles in another encoding are no reason to refuse
     except (av.FFmpegError, ValueError) as error:
         raise DataError(f"{path}: can't be read as video ({_reason(error)}); is the file whole?") from error
 

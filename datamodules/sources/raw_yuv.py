@@ -11,7 +11,7 @@ import numpy as np
 from datamodules.sources.decoding import Planes, to_values
 from datamodules.sources.frame import Frame, Picture
 from datamodules.sources.panorama import scene_name
-from datamodules.sources.video_signal import HDR_TRANSFERS, chroma_siting
+from datamodules.sources.tagged_signal import HDR_TRANSFERS, chroma_siting
 from zoo.color.chroma import Siting
 from zoo.errors import DataError
 from zoo.signal import Signal

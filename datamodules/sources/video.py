@@ -9,7 +9,7 @@ from datamodules.sources.decoding import Planes, VideoFile, decode_planes, open_
 from datamodules.sources.frame import Frame, Picture
 from datamodules.sources.panorama import scene_name
 from datamodules.sources.shots import shot_starts
-from datamodules.sources.video_signal import check_range, chroma_siting, hdr_signal
+from datamodules.sources.tagged_signal import check_range, chroma_siting, hdr_signal
 from zoo.color.chroma import Siting
 from zoo.signal import Signal
 

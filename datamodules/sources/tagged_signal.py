@@ -1,6 +1,8 @@
-"""The signal of a video file: from its tags, completed or confirmed by what the user says."""
+"""The signal of a coded file: from its tags, completed or confirmed by what the user says."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 
@@ -33,20 +35,35 @@ def video_signal(video: VideoFile, stated: Signal | None, option: str) -> Signal
     Raises:
         DataError: tags are missing and nothing is stated, or what is stated contradicts a tag or the depth.
     """
-    tags = video.tags._replace(matrix=0) if video.is_rgb else video.tags
-    if stated is None:
-        return _signal_of_tags(video, tags, option)
-
-    if stated.depth != video.depth:
+    if stated is not None and stated.depth != video.depth:
         raise DataError(
             f"{video.path}: has {video.depth} bits ({video.pixel_format}), but {option} {stated} says others"
         )
+    tags = video.tags._replace(matrix=0) if video.is_rgb else video.tags
+    return tagged_signal(video.path, tags, video.depth, stated, option)
+
+
+def tagged_signal(path: Path, tags: Tags, depth: int, stated: Signal | None, option: str) -> Signal:
+    """The signal that tags say, completed or confirmed by what is stated.
+
+    Args:
+        path: the file, for messages.
+        tags: what it says about itself.
+        depth: bits of its codes.
+        stated: the user's answer, if any.
+        option: the option by which it is given, for messages.
+
+    Raises:
+        DataError: tags are unknown, or missing and nothing is stated, or what is stated contradicts a tag.
+    """
+    if stated is None:
+        return _signal_of_tags(path, tags, depth, option)
     answer = Tags(*stated.cicp[:3], bool(stated.cicp.full_range))
     # Code points that mean the same (1, 6, 14 and 15 among transfers) must not count as different.
-    agreed = Signal.from_cicp(*answer, stated.depth)
-    if _signal_of_tags(video, tags.completed(answer), option) != agreed:
+    agreed = Signal.from_cicp(*answer, depth)
+    if _signal_of_tags(path, tags.completed(answer), depth, option) != agreed:
         raise DataError(
-            f"{video.path}: is tagged {tags} (H.273), which contradicts {option} {stated}; "
+            f"{path}: is tagged {tags} (H.273), which contradicts {option} {stated}; "
             f"leave {option} out, or correct the file's tags if they are wrong"
         )
     return stated
@@ -108,14 +125,14 @@ def check_range(video: VideoFile, number: int, luma: np.ndarray, signal: Signal)
         )
 
 
-def _signal_of_tags(video: VideoFile, tags: Tags, option: str) -> Signal:
+def _signal_of_tags(path: Path, tags: Tags, depth: int, option: str) -> Signal:
     try:
-        return Signal.from_cicp(*tags, video.depth)
+        return Signal.from_cicp(*tags, depth)
     except SignalError as error:
         if not tags.unspecified:
-            raise DataError(f"{video.path}: {error}") from error
+            raise DataError(f"{path}: {error}") from error
         example = HDR10_VIDEO if option == "--signal" else SDR_VIDEO
         raise DataError(
-            f"{video.path}: doesn't say its {', '.join(tags.unspecified)} (tags {tags}, H.273); "
+            f"{path}: doesn't say its {', '.join(tags.unspecified)} (tags {tags}, H.273); "
             f"say what it is, e.g. {option} {example}"
         ) from error
