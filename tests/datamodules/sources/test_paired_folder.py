@@ -87,7 +87,7 @@ def test_full_range_gives_codes_as_stored(make_folder: MakeFolder) -> None:
 def test_untagged_folder_needs_an_answer(make_folder: MakeFolder) -> None:
     with pytest.raises(DataError, match=r"000\.png: doesn't say its primaries, transfer .*--signal bt2020-pq"):
         PairedFolder(make_folder())
-    with pytest.raises(DataError, match=r"test_sdr/000\.png: primaries, transfer unspecified"):
+    with pytest.raises(DataError, match=r"test_sdr/000\.png: doesn't say its primaries, transfer"):
         PairedFolder(make_folder(), signal=PQ16)
 
 
