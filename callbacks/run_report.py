@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class RunReport(Callback):
 
     Scores are those of protocol val-v1 on the whole validation set of the run, in float32, each frame once, whatever
     the number of ranks: ``psnr_before`` of the starting weights, ``psnr_after`` of ``weights.safetensors``, and the
-    static baselines', raw and exposure-matched.
+    static baselines', raw and exposure-matched. A score is None without validation frames, and where it is no finite
+    number, which JSON can't hold.
 
     Args:
         run_dir: the run's folder.
@@ -95,7 +97,7 @@ class RunReport(Callback):
         }
         if trainer.is_global_zero:
             self.report["pictures"] = self._draw(net, trainer, pl_module)
-            (self.run_dir / "report.json").write_text(json.dumps(self.report, indent=2) + "\n")
+            (self.run_dir / "report.json").write_text(json.dumps(self.report, indent=2, allow_nan=False) + "\n")
 
     def text(self) -> str:
         """The report as a table for the terminal."""
@@ -103,10 +105,13 @@ class RunReport(Callback):
         rows = [("weights before", report["psnr_before"], None)]
         rows.append(("weights after", report["psnr_after"], report["psnr_after_matched"]))
         rows += [(name, scores["raw"], scores["matched"]) for name, scores in report["baselines"].items()]
-        lines = [f"PSNR in dB on {report['validation_frames']} held-out frames (protocol val-v1)"]
-        lines.append(f"{'':20}{'raw':>9}{'matched':>9}")
-        for name, *scores in rows:
-            lines.append(f"{name:20}" + "".join(f"{'-':>9}" if s is None else f"{s:9.2f}" for s in scores))
+        if report["validation_frames"]:
+            lines = [f"PSNR in dB on {report['validation_frames']} held-out frames (protocol val-v1)"]
+            lines.append(f"{'':20}{'raw':>9}{'matched':>9}")
+            for name, *scores in rows:
+                lines.append(f"{name:20}" + "".join(f"{'-':>9}" if s is None else f"{s:9.2f}" for s in scores))
+        else:
+            lines = ["No validation: the data has no held-out frames. The weights are the run's last, without a score."]
         speeds = (f"{v:.1f} in {stage.replace('_', ' ')}" for stage, v in report["samples_per_second"].items())
         lines.append(f"{report['steps']} steps in {report['precision']}; samples per second: {', '.join(speeds)}")
         lines.append(f"weights     {report['weights']}")
@@ -141,7 +146,9 @@ class RunReport(Callback):
 
 
 @torch.no_grad()
-def _score(net: nn.Module, trainer: Trainer, pl_module: LightningModule, matched: bool) -> tuple[dict[str, float], int]:
+def _score(
+    net: nn.Module, trainer: Trainer, pl_module: LightningModule, matched: bool
+) -> tuple[dict[str, float | None], int]:
     """Scores of ``net`` on the run's validation frames, each rank its share, without autocast; and the frames."""
     metrics = {"raw": PSNR()} | ({"matched": MatchedPSNR()} if matched else {})
     metrics = {name: metric.to(pl_module.device) for name, metric in metrics.items()}
@@ -155,7 +162,10 @@ def _score(net: nn.Module, trainer: Trainer, pl_module: LightningModule, matched
     net.train(training)
     with metrics["raw"].sync_context():  # a rank alone knows its own share
         frames = int(metrics["raw"].frames)
-    return {name: float(metric.compute()) for name, metric in metrics.items()}, frames
+    if not frames:
+        return dict.fromkeys(metrics), 0
+    scores = {name: float(metric.compute()) for name, metric in metrics.items()}
+    return {name: score if isfinite(score) else None for name, score in scores.items()}, frames
 
 
 def _on_device(batch: dict[str, Any], pl_module: LightningModule) -> dict[str, Any]:

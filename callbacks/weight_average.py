@@ -9,6 +9,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from zoo.errors import ConfigError
+
 
 class WeightAverage(Callback):
     """Validate and publish an exponential moving average of ``net``; the live weights are never touched.
@@ -20,9 +22,14 @@ class WeightAverage(Callback):
     Args:
         decay: of the average. Early on it is ``(1 + n) / (10 + n)`` after ``n`` updates if that is lower, so that the
             start is soon forgotten.
+
+    Raises:
+        ConfigError: the decay is outside [0, 1).
     """
 
     def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ConfigError(f"the average's decay is {decay}: give 0.999 or the like, at least 0 and below 1")
         self.decay = decay
         self._copy: nn.Module | None = None
         self._restored: dict[str, Tensor] | None = None

@@ -62,18 +62,18 @@ def open_index(folder: Path, entry: ShardEntry, tolerate_damage: bool = False) -
         raise DataError(f"shard {path} is missing; {_REMEDY}") from error
     identity = f"{path.absolute()} {status.st_size} {status.st_mtime_ns} {entry.sha256}"
     cached = sritm_home() / "index" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npy"
-    if status.st_size == entry.bytes and cached.is_file():
-        return np.load(cached, allow_pickle=False)
     damage = None
-    if status.st_size != entry.bytes:
-        damage = f"has {status.st_size} bytes, dataset.json says {entry.bytes}"
-    elif (digest := sha256_of(path)) != entry.sha256:
-        damage = f"has SHA-256 {digest[:12]}..., dataset.json says {entry.sha256[:12]}..."
-    index = scan_shard(path)
+    index = _load(cached) if status.st_size == entry.bytes else None
+    if index is None:
+        if status.st_size != entry.bytes:
+            damage = f"has {status.st_size} bytes, dataset.json says {entry.bytes}"
+        elif (digest := sha256_of(path)) != entry.sha256:
+            damage = f"has SHA-256 {digest[:12]}..., dataset.json says {entry.sha256[:12]}..."
+        index = scan_shard(path)
+        if damage is None:
+            _store(cached, index)
     damage = damage or _damage_of(index, entry)
-    if damage is None:
-        _store(cached, index)
-    elif not tolerate_damage:
+    if damage is not None and not tolerate_damage:
         raise DataError(f"shard {path} {damage}; {_REMEDY}")
     return index
 
@@ -106,8 +106,7 @@ def open_fetched_index(stream: BinaryIO, name: str, entry: ShardEntry, tolerate_
 
 def known_index(entry: ShardEntry) -> np.ndarray | None:
     """The index of a shard that was fetched and indexed before; it may have left the cache since."""
-    path = _fetched(entry)
-    return np.load(path, allow_pickle=False) if path.is_file() else None
+    return _load(_fetched(entry))
 
 
 def _fetched(entry: ShardEntry) -> Path:
@@ -225,6 +224,14 @@ def _array_place(stream: BinaryIO, offset: int, size: int, dtype: np.dtype) -> t
     if start - offset + dtype.itemsize * int(np.prod(shape)) != size:
         raise ValueError("array and member differ in size")
     return start, shape[:2]
+
+
+def _load(path: Path) -> np.ndarray | None:
+    """A kept index; None if there is none, or one that can't be read, which is made anew then."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 def _store(path: Path, index: np.ndarray) -> None:

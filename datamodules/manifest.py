@@ -14,6 +14,9 @@ FORMAT_VERSION = 1
 MANIFEST = "dataset.json"
 SPLITS = ("train", "val", "test")
 
+# Kinds of the fields that are computed with, or opened.
+_KINDS: dict[str, type] = {"scale": int, "samples": int, "bytes": int, "file": str, "sha256": str, "signals": dict}
+
 
 @dataclass(frozen=True)
 class ShardEntry:
@@ -97,4 +100,9 @@ class Manifest:
 def _parse(content: dict[str, Any]) -> Manifest:
     sources = tuple(SourceEntry(**source) for source in content.pop("sources"))
     splits = {split: tuple(ShardEntry(**shard) for shard in shards) for split, shards in content.pop("splits").items()}
-    return Manifest(sources=sources, splits=splits, **content)
+    manifest = Manifest(sources=sources, splits=splits, **content)
+    for thing in (manifest, *sources, *(entry for entries in splits.values() for entry in entries)):
+        for name, value in vars(thing).items():
+            if not isinstance(value, _KINDS.get(name, object)):
+                raise TypeError(f"{name} is {value!r}")
+    return manifest

@@ -25,8 +25,11 @@ from datamodules.mixture import MixedOrder, Part
 from datamodules.reader import ShardReader
 from datamodules.sets import ShardSet, open_set
 from zoo.errors import ConfigError, DataError, ZooError
+from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 
 logger = logging.getLogger(__name__)
+
+_SIGNALS = {"sdr": str(SDR_VIDEO), "hdr": str(HDR10_VIDEO)}
 
 # Beyond it a picture is nearly all black or all white.
 _MOST_STOPS = 4.0
@@ -121,6 +124,8 @@ class SRITMDataModule(pl.LightningDataModule):
         for name, value in (("batch_size", self._batch_size), ("val_batch_size", self.val_batch_size)):
             if value < 1:
                 raise ConfigError(f"data.{name} is {value}; it must be at least 1")
+        if self.num_workers < 0:
+            raise ConfigError(f"data.num_workers is {self.num_workers}; it must be at least 0")
         if not 0 <= self.seed < 2**64:
             raise ConfigError(f"data.seed is {self.seed}; it must be 0 or more")
         if not self.roots:
@@ -220,7 +225,7 @@ class SRITMDataModule(pl.LightningDataModule):
         """Open the splits that ``stage`` needs and check them; remote training shards when they are fetched.
 
         Raises:
-            DataError: a set is missing, damaged, of another scale or too small, or the sets differ in their signals.
+            DataError: a set is missing, damaged, of another scale or signals, or too small.
             ConfigError: the sets, the trainer and the arguments don't go together.
         """
         # Lightning's sampler would divide among the ranks what is divided already. (No public attribute says so.)
@@ -234,10 +239,10 @@ class SRITMDataModule(pl.LightningDataModule):
                     f"shards in {each.name} are of scale {each.manifest.scale}, not {self.scale}; set scale to "
                     f"{each.manifest.scale} or make a set with tools/make_shards.py --scale {self.scale}"
                 )
-            if each.manifest.signals != sets[0].manifest.signals:
+            if each.manifest.signals != _SIGNALS:
                 raise DataError(
-                    f"{each.name} has signals {each.manifest.signals}, {sets[0].name} has {sets[0].manifest.signals}; "
-                    "mix sets of the same signals"
+                    f"{each.name} has signals {each.manifest.signals}; networks train on {_SIGNALS}: make the set with "
+                    "tools/make_shards.py"
                 )
         self._sets = sets
         if stage == "fit":

@@ -19,13 +19,24 @@ ensure_torchvision()
 
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything  # noqa: E402
 
-from callbacks import StageSwitch  # noqa: E402
+from callbacks import DivergenceGuard, StageSwitch  # noqa: E402
+from zoo.errors import DivergenceError  # noqa: E402
 from zoo.modules import DeepSRITMModule, JSIGANModule, JSINetModule, SRITMModule  # noqa: E402
 from zoo.optim import Rate  # noqa: E402
+
+
+class DivergingOnRank1(JSINetModule):
+    """Gets a loss of NaN from its second batch, on rank 1 alone."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        return loss * float("nan") if self.global_rank == 1 and batch_idx == 1 else loss
+
 
 RATE = Rate(1e-4)
 # Module, stage.epoch, epochs, batches an epoch, images of a global batch, LR side: four steps each.
 CASES: dict[str, tuple[Any, int | None, int, int, int, int]] = {
+    "diverging": (lambda: DivergingOnRank1(2, rates=[RATE]), None, 1, 4, 4, 16),
     "jsinet": (lambda: JSINetModule(2, rates=[RATE]), None, 1, 4, 4, 16),
     "deep_sritm": (lambda: DeepSRITMModule(2, rates=[RATE, RATE]), 1, 2, 2, 4, 12),
     # Scale 4 for its small LR pictures; narrow discriminators; 160 HR pixels as the GAN stage demands.
@@ -61,6 +72,21 @@ class SaveParameters(Callback):
         torch.save(dict(pl_module.named_parameters()), self.out / f"rank{trainer.global_rank}.pt")
 
 
+class NotedGuard(DivergenceGuard):
+    """Writes what each rank was stopped with."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(every=2)
+        self.out = out
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        try:
+            super().on_train_batch_end(trainer, *args)
+        except DivergenceError as error:
+            (self.out / f"rank{trainer.global_rank}.txt").write_text(str(error))
+            raise
+
+
 def main(case: str, ranks: int, precision: str, shared: bool, out: Path) -> None:
     """Train and save."""
     make, switch, epochs, batches, images, side = CASES[case]
@@ -77,7 +103,7 @@ def main(case: str, ranks: int, precision: str, shared: bool, out: Path) -> None
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        callbacks=[StageSwitch(switch), SaveParameters(out)],
+        callbacks=[NotedGuard(out), StageSwitch(switch), SaveParameters(out)],
     )
     trainer.fit(module, datamodule=Batches(batches, images, side, module.net.scale, shared))
 

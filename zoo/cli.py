@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="the models of the zoo")
     listing.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as '*x2*'")
-    show = commands.add_parser("show", help="what is known of a model")
+    show = commands.add_parser("show", help="what is known of a model or baseline")
     show.add_argument("name")
     commands.add_parser("fit", help="train: sritm fit --config jsigan; see sritm fit --help", add_help=False)
     return parser
@@ -52,16 +52,17 @@ def _listing(pattern: str) -> str:
 
 
 def _card(card: Card) -> str:
+    missing = "none yet" if card.parameters else "none needed"
     rows = {
         "name": card.name,
         "summary": card.summary,
-        "scale": card.scale,
+        "scale": card.scale or "any",
         "parameters": f"{card.parameters:,}",
         "input": card.input,
         "output": card.output,
         "paper": card.paper,
-        "authors' code": card.code,
-        "recipe": card.recipe or "none yet",
-        "weights": ", ".join(weights.tag for weights in card.weights) or "none published yet",
+        "authors' code": card.code or "none",
+        "recipe": card.recipe or missing,
+        "weights": ", ".join(weights.tag for weights in card.weights) or missing,
     }
     return "\n".join(f"{key:>14}  {value}" for key, value in rows.items())

@@ -30,3 +30,7 @@ class DataError(ZooError):
 
 class ConfigError(ZooError):
     """A configuration that is wrong or contradicts itself."""
+
+
+class DivergenceError(ZooError):
+    """A training whose loss or weights became NaN or infinite."""

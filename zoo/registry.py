@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from importlib import resources
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import UnknownModelError, WeightsError
+from zoo.errors import ConfigError, UnknownModelError, WeightsError
 
 if TYPE_CHECKING:
     import os
@@ -32,24 +33,24 @@ class Weights:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a model without building it; one TOML file in ``zoo/cards``."""
+    """What is known of a model or baseline without building it; one TOML file in ``zoo/cards``."""
 
     name: str
     summary: str
-    net: str  # "module:class"
+    net: str  # "module:class", or the function that makes it
     args: Mapping[str, Any]
-    parameters: int
+    parameters: int  # 0 for baselines
     input: str  # text form of a zoo.signal.Signal
     output: str
     paper: str
-    code: str  # where the authors' release lies
+    code: str | None = None  # where the authors' release lies
     recipe: str | None = None  # our recipe, where there is one
     weights: tuple[Weights, ...] = ()
 
     @property
-    def scale(self) -> int:
-        """Height and width of the output over those of the input."""
-        return int(self.args["scale"])
+    def scale(self) -> int | None:
+        """Height and width of the output over those of the input; None for a baseline, which comes in all scales."""
+        return self.args.get("scale")
 
 
 @cache
@@ -70,21 +71,25 @@ def _split(name: str) -> tuple[str, str | None]:
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Names of the zoo's models that match a shell pattern such as ``"*x2*"``, sorted.
+    """Names of the zoo's models that match a shell pattern such as ``"*x2*"``, sorted; baselines are left out.
 
     Args:
         pattern: as in :mod:`fnmatch`.
         pretrained: list only models with published weights, as ``model.tag``.
     """
-    names = [f"{n}.{w.tag}" for n, card in _cards().items() for w in card.weights] if pretrained else list(_cards())
+    models = [card for card in _cards().values() if card.parameters]
+    if pretrained:
+        names = [f"{card.name}.{weights.tag}" for card in models for weights in card.weights]
+    else:
+        names = [card.name for card in models]
     return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def info(name: str) -> Card:
-    """The card of ``model`` or ``model.tag``.
+    """The card of ``model``, ``model.tag`` or a baseline such as ``bicubic+oracle``.
 
     Raises:
-        UnknownModelError: no such model; near names are suggested.
+        UnknownModelError: no such model or baseline; near names are suggested.
     """
     model = _split(name)[0]
     if model not in _cards():
@@ -99,15 +104,22 @@ def create(name: str, **overrides: Any) -> nn.Module:
 
     Args:
         name: a model of the zoo, or a baseline such as ``bicubic+bt2446c`` (these need ``scale=``).
-        **overrides: replace the card's constructor arguments.
+        **overrides: further constructor arguments. A model's scale is in its name, so it isn't one of them.
 
     Raises:
         UnknownModelError: no such model or baseline.
+        ConfigError: an argument that isn't known, or one that the network refuses.
     """
-    if "+" in name:
-        return resolve_name("zoo.baselines:create_baseline")(name, **overrides)
     card = info(name)
-    return resolve_name(card.net)(**{**card.args, **overrides})
+    _check_scale(card, overrides.get("scale"))
+    maker, args = resolve_name(card.net), {**card.args, **overrides}
+    signature = inspect.signature(maker)
+    try:
+        signature.bind(**args)
+    except TypeError as error:
+        free = ", ".join(argument for argument in signature.parameters if argument not in card.args)
+        raise ConfigError(f"{card.name}: {error}; it takes {free or 'no arguments'}") from None
+    return maker(**args)
 
 
 def load(
@@ -115,20 +127,30 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    scale: int | None = None,
 ) -> nn.Module:
-    """A trained network in eval mode.
+    """A trained network, or a baseline, in eval mode.
 
     Args:
-        name: ``model`` or ``model.tag``. Baselines have no weights: :func:`create` makes them.
+        name: ``model`` or ``model.tag``, or a baseline, which has no weights.
         weights: a safetensors file of this network, such as a run's ``weights.safetensors``, instead of published ones.
+            What its metadata state must be so; a file without metadata is taken if its tensors fit.
         device: where the network is put.
-        dtype: type of its parameters; float32 by default.
+        dtype: type of its parameters and of its predictions; float32 by default. Half precision is as fast as the
+            hardware makes it, but bfloat16 has only 513 of a 10-bit picture's 1024 levels.
+        scale: of a baseline; a model's is in its name.
 
     Raises:
-        UnknownModelError: no such model.
+        UnknownModelError: no such model or baseline.
+        ConfigError: another scale than the model's, or none for a baseline.
         WeightsError: nothing is published under that name, or the file is not this network's.
     """
     card = info(name)
+    _check_scale(card, scale)
+    if not card.parameters:
+        if weights is not None:
+            raise WeightsError(f"{card.name} is a baseline and has no weights; leave out {weights}")
+        return create(card.name, scale=scale).to(device).eval()
     if weights is None:
         raise _no_weights(card, _split(name)[1])
     # Not at the top: the registry is imported by `import zoo`, which loads no torch.
@@ -137,14 +159,32 @@ def load(
     from zoo.weights import load_tensors, read_weights
 
     tensors, metadata = read_weights(weights)
+    if metadata.get("name", card.name) != card.name:
+        raise WeightsError(f"{weights} holds {metadata['name']}, not {card.name}; load it by its own name")
+    for fact in ("net", "input", "output"):
+        stated, own = metadata.get(fact, getattr(card, fact)), getattr(card, fact)
+        if stated != own:
+            raise WeightsError(f"{weights} is not for {card.name}: its {fact} is {stated}, not {own}")
     args = metadata.get("args", {})
-    if metadata.get("net", card.net) != card.net or args.get("scale", card.scale) != card.scale:
-        raise WeightsError(f"{weights} holds {metadata.get('name')}, not {card.name}; load it by its own name")
     if "args" not in metadata and hasattr(resolve_name(card.net), "arguments_of"):
         args = resolve_name(card.net).arguments_of(tensors.keys())
-    net = create(card.name, **args)
+    try:
+        net = create(card.name, **args)
+    except (ConfigError, TypeError) as error:  # a foreign file's arguments may be anything
+        raise WeightsError(f"{weights} is not for {card.name}: its args are {args!r} ({error})") from error
     load_tensors(net, tensors, weights)
     return net.to(device=device, dtype=dtype or torch.float32).eval()
+
+
+def _check_scale(card: Card, scale: int | None) -> None:
+    """Refuse a scale that contradicts the name, with the name to use instead."""
+    if card.scale is None or scale is None or scale == card.scale:
+        return
+    family = card.name.rpartition("_x")[0]
+    others = [name for name in list_models(f"{family}_x*") if name != card.name]
+    wanted = f"{family}_x{scale}"
+    use = wanted if wanted in others else " or ".join(others)
+    raise ConfigError(f"{card.name} has scale {card.scale}, not {scale!r}; use {use}")
 
 
 def _no_weights(card: Card, tag: str | None) -> WeightsError:

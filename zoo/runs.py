@@ -14,7 +14,8 @@ from pathlib import Path
 from zoo.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parent
-_NEXT = "-N"  # a run_dir that ends so takes the next free number
+_NEXT = "-N"  # a run_dir that ends so is one of a numbered series
+CONFIG_NAME = "config.yaml"
 CLAIMED = "SRITM_RUN_DIR"  # the folder that the first process claimed, for the ranks that it starts
 
 
@@ -42,8 +43,30 @@ def is_first_process() -> bool:
     return next((int(rank) == 0 for rank in ranks if rank is not None), True)
 
 
+def find_run_dir(run_dir: str) -> Path:
+    """The folder of a run to go on with.
+
+    Args:
+        run_dir: the folder; ``.../NAME-N`` stands for the newest of them, which has the highest number.
+
+    Raises:
+        ConfigError: no folder has a number yet.
+    """
+    if CLAIMED in os.environ:
+        return Path(os.environ[CLAIMED])
+    path = Path(run_dir)
+    if not path.name.endswith(_NEXT):
+        return path
+    numbers = _numbers(path)
+    if not numbers:
+        raise ConfigError(f"there is no run {path} to go on with; start one, without --ckpt_path")
+    return _numbered(path, max(numbers))
+
+
 def claim_run_dir(run_dir: str, resume: bool) -> Path:
     """Make a run's folder, or refuse one that holds a run. The first process decides for all.
+
+    A folder is taken once it holds ``config.yaml`` or a checkpoint; :func:`release_run_dir` frees it again.
 
     Args:
         run_dir: the folder; ``.../NAME-N`` stands for the next free number.
@@ -55,21 +78,13 @@ def claim_run_dir(run_dir: str, resume: bool) -> Path:
     if CLAIMED in os.environ:
         return Path(os.environ[CLAIMED])
     path = Path(run_dir)
-    if path.name.endswith(_NEXT):
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            raise ConfigError(
-                f"--run_dir {run_dir}: processes started from outside can't agree on a number; give a name"
-            )
-        stem = path.name.removesuffix("N")
-        pattern = re.compile(re.escape(stem) + r"(\d+)")
-        taken = [int(m[1]) for p in path.parent.glob(f"{stem}*") if (m := pattern.fullmatch(p.name))]
-        path = path.with_name(f"{stem}{max(taken, default=0) + 1}")
-    elif is_first_process() and not resume and any(path.glob("checkpoints/*.ckpt")):
-        raise ConfigError(
-            f"{path} holds a run already: go on with it (--ckpt_path last), or give another folder (--run_dir)"
-        )
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if path.name.endswith(_NEXT):
+            path = _make_next(path)
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+            if is_first_process() and not resume:
+                _take(path)
     except OSError as error:
         raise ConfigError(
             f"can't make the run's folder {path} ({error.strerror}); give another with --run_dir"
@@ -78,8 +93,52 @@ def claim_run_dir(run_dir: str, resume: bool) -> Path:
     return path
 
 
-def find_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
-    """The checkpoint to resume from: a path, or ``last`` for the newest whole file of the run.
+def _make_next(path: Path) -> Path:
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ConfigError(f"--run_dir {path}: processes started from outside can't agree on a number; give a name")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        made = _numbered(path, max(_numbers(path), default=0) + 1)
+        try:
+            made.mkdir()  # only one of the runs that start at once can make it
+        except FileExistsError:
+            continue
+        return made
+
+
+def _take(path: Path) -> None:
+    if any(path.glob("checkpoints/*.ckpt")):
+        raise ConfigError(
+            f"{path} holds a run already: go on with it (--ckpt_path last), or give another folder (--run_dir)"
+        )
+    try:
+        (path / CONFIG_NAME).touch(exist_ok=False)  # as above
+    except FileExistsError:
+        raise ConfigError(
+            f"{path} belongs to a run that has no checkpoint yet: give another folder (--run_dir), or remove it if "
+            "that run is dead"
+        ) from None
+
+
+def release_run_dir(run_dir: Path) -> None:
+    """Free the folder of a run that ended before its first checkpoint: another may take it."""
+    if not any(run_dir.glob("checkpoints/*.ckpt")):
+        (run_dir / CONFIG_NAME).unlink(missing_ok=True)
+
+
+def _numbers(path: Path) -> list[int]:
+    """Numbers taken for ``.../NAME-N``."""
+    pattern = re.compile(re.escape(path.name.removesuffix("N")) + r"(\d+)")
+    folders = path.parent.iterdir() if path.parent.is_dir() else ()
+    return [int(match[1]) for folder in folders if (match := pattern.fullmatch(folder.name))]
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name.removesuffix('N')}{number}")
+
+
+def find_checkpoint(ckpt_path: str, run_dir: str) -> Path:
+    """The checkpoint to resume from: a path, or ``last`` for the newest whole file of the run in ``run_dir``.
 
     Raises:
         ConfigError: there is none.
@@ -88,7 +147,7 @@ def find_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
         if not Path(ckpt_path).is_file():
             raise ConfigError(f"no checkpoint {ckpt_path}; --ckpt_path takes a file, or last")
         return Path(ckpt_path)
-    folder = run_dir / "checkpoints"
+    folder = find_run_dir(run_dir) / "checkpoints"
     files = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in files:
         if zipfile.is_zipfile(path):  # torch's format ends in the archive's directory: a cut file has none

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from zoo.errors import WeightsError
 
 WEIGHTS_NAME = "weights.safetensors"
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -25,7 +26,8 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     are.
 
     Raises:
-        WeightsError: no such file, a checkpoint or other format, a damaged file, NaN or infinity in a tensor.
+        WeightsError: no such file, a checkpoint or other format, a damaged file; a tensor of another type than the
+            float types of 16 to 64 bits, or with NaN or infinity.
     """
     path = Path(path)
     if path.suffix == ".ckpt":
@@ -41,7 +43,10 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch or export it again") from error
     for key, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.dtype not in _DTYPES:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise WeightsError(f"{path}: tensor {key} is {kind}; weights are float16, bfloat16, float32 or float64")
+        if not torch.isfinite(tensor).all():
             raise WeightsError(f"{path}: tensor {key} holds NaN or infinity; these weights are of no use")
     return tensors, {key: _parsed(text) for key, text in raw.items()}
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
 from callbacks import StageSwitch, WeightAverage
 from tests.training import Callback, LightningModule, Trainer, random_codes, train
+from zoo.errors import ConfigError
 from zoo.modules import DeepSRITMModule, JSINetModule
 from zoo.optim import Rate
 
@@ -70,3 +72,9 @@ def test_a_state_of_plain_tensors_comes_back() -> None:
     again.load_state_dict(state)
     train(other, [random_codes(1, 6, 2, 0)], [again], max_steps=0)
     assert torch.equal(other.published.ir.head.weight, state["average"]["ir.head.weight"])
+
+
+@pytest.mark.parametrize("decay", [-1.0, 1.0, 2.0, float("nan")])
+def test_a_decay_that_averages_nothing_is_refused(decay: float) -> None:
+    with pytest.raises(ConfigError, match="at least 0 and below 1"):
+        WeightAverage(decay)

@@ -52,6 +52,20 @@ def test_indices_lie_outside_the_set(shard, home):
     assert len(list((home / "index").iterdir())) == 1
 
 
+def test_a_kept_index_that_was_cut_off_is_made_anew(shard, home):
+    first = open_index(*shard)
+    (kept,) = (home / "index").iterdir()
+    os.truncate(kept, 50)
+    assert np.array_equal(open_index(*shard), first)
+
+
+def test_a_kept_index_doesnt_hide_that_the_manifest_counts_other_samples(shard):
+    folder, entry = shard
+    open_index(folder, entry)
+    with pytest.raises(DataError, match=r"holds 5 whole samples, dataset\.json says 7"):
+        open_index(folder, replace(entry, samples=7))
+
+
 def test_a_folder_that_cant_be_written_only_costs_time(shard, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("SRITM_HOME", str(tmp_path / "file" / "home"))

@@ -61,3 +61,14 @@ def test_another_format_version_is_refused(tmp_path):
     path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
     with pytest.raises(DataError, match="format version 2"):
         Manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "other"), [('"samples": 7', '"samples": "7"'), ('"scale": 2', '"scale": "2"')])
+def test_a_field_of_another_kind_is_named(tmp_path, text, other):
+    MANIFEST.write(tmp_path)
+    path = tmp_path / "dataset.json"
+    assert text in path.read_text()
+    path.write_text(path.read_text().replace(text, other))
+    name = text.split('"')[1]
+    with pytest.raises(DataError, match=rf"is damaged .*{name} is '"):
+        Manifest.read(tmp_path)

@@ -415,12 +415,15 @@ def test_a_window_of_another_size_is_another_order(make_set, hasty):
             after.load_state_dict(before.state_dict())
 
 
-def test_sets_that_dont_go_together_are_refused(make_set):
-    one, other = make_set(name="one"), make_set(name="other")
-    manifest = other / "dataset.json"
+def test_a_set_on_other_signals_is_refused(make_set):
+    manifest = make_set() / "dataset.json"
     manifest.write_text(manifest.read_text().replace("bt709-bt1886-ycbcr709-narrow-8", "bt709-srgb-rgb-full-8"))
-    with pytest.raises(DataError, match=r"other has signals .*srgb.*; mix sets of the same signals"):
-        opened([str(one), str(other)])
+    with pytest.raises(DataError, match=r"has signals .*bt709-srgb-rgb-full-8.*; networks train on .*bt1886"):
+        opened(str(manifest.parent))
+
+
+def test_sets_that_dont_go_together_are_refused(make_set):
+    one = make_set(name="one")
     with pytest.raises(DataError, match="are of scale 4, not 2"):
         opened([str(one), str(make_set(scale=4, name="scale"))])
     with pytest.raises(DataError, match=r"empty has no training samples; leave it out"):

@@ -3,13 +3,22 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import zoo
+from zoo.baselines import BASELINES
 from zoo.signal import Signal
 from zoo.weights import write_weights
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    """Tensors of a JSInet x2."""
+    return zoo.create("jsinet_x2").state_dict()
 
 
 def test_import_zoo_is_light() -> None:
@@ -38,7 +47,7 @@ def test_a_card_agrees_with_its_network(name: str) -> None:
 def test_an_unknown_name_suggests_near_ones() -> None:
     with pytest.raises(zoo.UnknownModelError, match="no model 'jsinet_x3' in the zoo; did you mean jsinet_x"):
         zoo.create("jsinet_x3")
-    with pytest.raises(zoo.UnknownModelError, match="known: deep_sritm_x1, "):
+    with pytest.raises(zoo.UnknownModelError, match=r"known: bicubic.*, deep_sritm_x1, "):
         zoo.load("edsr")
 
 
@@ -57,8 +66,48 @@ def test_load_gives_the_files_network_in_eval_mode(tmp_path: Path) -> None:
     x = torch.rand(1, 3, 9, 11)
     with torch.no_grad():
         assert torch.equal(loaded(x), net.eval()(x))
-    # JSI-GAN's generator is the same network.
-    assert zoo.load("jsigan_x2", weights=path, dtype=torch.float64).ir.head.weight.dtype == torch.float64
+    assert zoo.load("jsinet_x2", weights=path, dtype=torch.float64).ir.head.weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_loaded_in_another_precision_takes_float32_and_gives_its_own(
+    state: dict[str, Tensor], tmp_path: Path, dtype: torch.dtype
+) -> None:
+    write_weights(tmp_path / "w.safetensors", state, {})
+    pred = zoo.load("jsinet_x2", weights=tmp_path / "w.safetensors", dtype=dtype)(torch.rand(1, 3, 5, 7))
+    assert pred.dtype == dtype
+    assert pred.shape == (1, 3, 10, 14)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"name": "jsigan_x2"}, "holds jsigan_x2, not jsinet_x2; load it by its own name"),
+        ({"net": "zoo.nets.deep_sritm:DeepSRITM"}, "its net is zoo.nets.deep_sritm:DeepSRITM, not zoo.nets.jsinet"),
+        ({"input": "bt709-srgb-rgb-full-8"}, "its input is bt709-srgb-rgb-full-8, not bt709-bt1886-ycbcr709-narrow-8"),
+        ({"output": "bt2020-pq-rgb-full-10"}, "its output is bt2020-pq-rgb-full-10, not bt2020-pq-ycbcr2020-narrow-10"),
+        ({"output": None}, "its output is None, not bt2020"),
+        ({"args": "x"}, "its args are 'x'"),
+        ({"args": None}, "its args are None"),
+        ({"args": {"scale": 2, "blocks": 1}}, "unexpected keyword argument 'blocks'"),
+        ({"args": {"scale": 4}}, "jsinet_x2 has scale 2, not 4; use jsinet_x4"),
+        ({"args": {"subnets": 5}}, "its args are {'subnets': 5}"),
+    ],
+)
+def test_a_file_that_states_something_else_is_refused(
+    state: dict[str, Tensor], tmp_path: Path, metadata: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "w.safetensors"
+    write_weights(path, state, metadata)
+    with pytest.raises(zoo.WeightsError, match=message) as caught:
+        zoo.load("jsinet_x2", weights=path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_metadata_is_taken_by_any_model_that_it_fits(state: dict[str, Tensor], tmp_path: Path) -> None:
+    write_weights(tmp_path / "w.safetensors", state, {})
+    for name in ("jsinet_x2", "jsigan_x2"):  # the same network
+        assert torch.equal(zoo.load(name, weights=tmp_path / "w.safetensors").ir.head.weight, state["ir.head.weight"])
 
 
 @pytest.mark.parametrize("name", ["jsinet_x4", "deep_sritm_x2"])
@@ -84,8 +133,43 @@ def test_a_base_network_needs_no_modulation_tensors(tmp_path: Path, metadata: bo
     assert not loaded.modulation_on
 
 
-def test_baselines_are_created_by_name_but_not_listed() -> None:
-    net = zoo.create("bicubic+bt2446c", scale=4)
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_works_where_a_models_name_does(name: str) -> None:
+    net, card = zoo.load(name, scale=4), zoo.info(name)
+    assert not net.training
     assert net(torch.rand(1, 3, 6, 7)).shape == (1, 3, 24, 28)
-    with pytest.raises(zoo.UnknownModelError):
-        zoo.create("bicubic+nothing", scale=2)
+    assert (str(net.input_signal), str(net.output_signal)) == (card.input, card.output)
+    assert (card.name, card.parameters, card.scale) == (name, 0, None)
+    assert zoo.create(name, scale=1).scale == 1
+    assert zoo.list_models(f"{name}*") == []
+
+
+def test_a_baseline_says_what_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(zoo.UnknownModelError, match=r"no model 'bicubic\+orakle' in the zoo; did you mean bicubic\+o"):
+        zoo.create("bicubic+orakle", scale=2)
+    with pytest.raises(zoo.ConfigError, match=r"bicubic\+oracle has no scale None; choose 1, 2 or 4"):
+        zoo.load("bicubic+oracle")
+    with pytest.raises(zoo.ConfigError, match=r"bicubic\+oracle: missing a required argument: 'scale'"):
+        zoo.create("bicubic+oracle")
+    with pytest.raises(zoo.WeightsError, match=r"bicubic\+oracle is a baseline and has no weights; leave out"):
+        zoo.load("bicubic+oracle", weights=tmp_path / "w.safetensors", scale=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("jsinet_x2", {"blocks": 4}, r"jsinet_x2: .*argument 'blocks'; it takes subnets, decomposition"),
+        ("bicubic+oracle", {"scale": 2, "blocks": 4}, r"bicubic\+oracle: .*argument 'blocks'; it takes scale"),
+        ("jsinet_x2", {"scale": 4}, "jsinet_x2 has scale 2, not 4; use jsinet_x4"),
+        ("jsinet_x2", {"scale": 3}, "jsinet_x2 has scale 2, not 3; use jsinet_x1 or jsinet_x4"),
+        ("multipurpose_cnn_x2", {"scale": 1}, "multipurpose_cnn_x2 has scale 2, not 1; use multipurpose_cnn_x4"),
+    ],
+)
+def test_arguments_that_a_model_does_not_take_are_refused(name: str, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(zoo.ConfigError, match=message):
+        zoo.create(name, **overrides)
+
+
+def test_a_scale_given_to_load_is_that_of_the_name() -> None:
+    with pytest.raises(zoo.ConfigError, match="jsinet_x2 has scale 2, not 4; use jsinet_x4"):
+        zoo.load("jsinet_x2", scale=4)

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from zoo import runs
 from zoo.errors import ConfigError
-from zoo.runs import CLAIMED, claim_run_dir, find_checkpoint, find_config, is_first_process
+from zoo.runs import (
+    CLAIMED,
+    claim_run_dir,
+    find_checkpoint,
+    find_config,
+    find_run_dir,
+    is_first_process,
+    release_run_dir,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -19,32 +28,64 @@ def unclaimed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_numbered_folders_take_the_next_free_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for taken in ("sample-1", "sample-7", "sample-x", "samples-9"):
         (tmp_path / taken).mkdir()
-    assert claim_run_dir(str(tmp_path / "sample-N"), False) == tmp_path / "sample-8"
+    assert claim_run_dir(str(tmp_path / "sample-N"), resume=False) == tmp_path / "sample-8"
     # A rank that the first process started takes what that one claimed.
-    assert claim_run_dir(str(tmp_path / "sample-N"), False) == tmp_path / "sample-8"
+    assert claim_run_dir(str(tmp_path / "sample-N"), resume=False) == tmp_path / "sample-8"
 
 
-def test_a_folder_with_checkpoints_is_kept_for_its_run(tmp_path: Path) -> None:
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "run" / "config.yaml").touch()
-    assert claim_run_dir(str(tmp_path / "run"), False) == tmp_path / "run"  # nothing was trained in it
+def test_last_of_a_series_is_the_one_with_the_highest_number(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no run .*sample-N to go on with"):
+        find_run_dir(str(tmp_path / "gone" / "sample-N"))
+    for made in ("sample-2", "sample-10", "sample-x"):
+        (tmp_path / made).mkdir()
+    assert find_run_dir(str(tmp_path / "sample-N")) == tmp_path / "sample-10"
+    assert find_run_dir(str(tmp_path / "named")) == tmp_path / "named"
+
+
+def test_runs_that_begin_at_once_take_different_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other run makes its folder between this one's look and its own."""
+    seen = runs._numbers
+
+    def late(path: Path) -> list[int]:
+        numbers = seen(path)
+        if not numbers:
+            (tmp_path / "sample-1").mkdir()
+        return numbers
+
+    monkeypatch.setattr(runs, "_numbers", late)
+    assert claim_run_dir(str(tmp_path / "sample-N"), resume=False) == tmp_path / "sample-2"
+
+
+def test_a_folder_is_kept_for_its_run_from_the_start(tmp_path: Path) -> None:
+    name = str(tmp_path / "run")
+    run = claim_run_dir(name, resume=False)
     os.environ.pop(CLAIMED)
-    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(ConfigError, match="belongs to a run that has no checkpoint yet"):
+        claim_run_dir(name, resume=False)
+
+    release_run_dir(run)  # it ended before its first checkpoint
+    assert claim_run_dir(name, resume=False) == run
+    os.environ.pop(CLAIMED)
+
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.ckpt").touch()
+    release_run_dir(run)
+    assert (run / "config.yaml").is_file()
     with pytest.raises(ConfigError, match="holds a run already"):
-        claim_run_dir(str(tmp_path / "run"), False)
-    assert claim_run_dir(str(tmp_path / "run"), True) == tmp_path / "run"
+        claim_run_dir(name, resume=False)
+    assert claim_run_dir(name, resume=True) == run
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"can't make the run's folder .*file/run"):
-        claim_run_dir(str(tmp_path / "file" / "run"), False)
+        claim_run_dir(str(tmp_path / "file" / "run"), resume=False)
 
 
 def test_processes_started_from_outside_cannot_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="can't agree on a number"):
-        claim_run_dir(str(tmp_path / "sample-N"), False)
+        claim_run_dir(str(tmp_path / "sample-N"), resume=False)
 
 
 def test_the_first_process_is_told_by_its_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +107,8 @@ def test_last_is_the_newest_whole_checkpoint(tmp_path: Path) -> None:
         if name == "new-but-cut.ckpt":
             path.write_bytes(path.read_bytes()[:600])
         os.utime(path, (1000 - age, 1000 - age))
-    assert find_checkpoint("last", tmp_path).name == "older.ckpt"
-    assert find_checkpoint(str(folder / "oldest.ckpt"), tmp_path).name == "oldest.ckpt"
+    assert find_checkpoint("last", str(tmp_path)).name == "older.ckpt"
+    assert find_checkpoint(str(folder / "oldest.ckpt"), str(tmp_path)).name == "oldest.ckpt"
 
 
 def test_configs_are_found_by_name_and_by_path(root: Path, tmp_path: Path) -> None:

@@ -71,6 +71,14 @@ def test_nan_is_refused_with_its_tensor(net: nn.Module, tmp_path: Path) -> None:
         read_weights(path)
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.float8_e4m3fn])
+def test_tensors_that_are_no_ordinary_floats_are_refused(net: nn.Module, tmp_path: Path, dtype: torch.dtype) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(net.state_dict() | {"1.bias": torch.zeros(3).to(dtype)}, path)
+    with pytest.raises(WeightsError, match=rf"1\.bias is {str(dtype)[6:]}; weights are float16"):
+        read_weights(path)
+
+
 def test_a_missing_surplus_or_misshapen_tensor_is_named_and_nothing_is_copied(net: nn.Module) -> None:
     state = {key: value.clone() + 1 for key, value in net.state_dict().items()}
     before = {key: value.clone() for key, value in net.state_dict().items()}

@@ -1,9 +1,4 @@
-"""Baselines: methods that learn nothing, as modules with a network's interface and signals.
-
-``bicubic+white100`` and ``bicubic+white203`` show SDR as it is, with white at 100 and 203 cd/m²; ``bicubic+bt2446c``,
-``bicubic+bt2446a`` and ``bicubic+bt2446a-table4`` are the converters of ITU-R BT.2446-1; ``bicubic+oracle`` inverts the
-very curve that protocol ``val-v1`` makes its SDR with, which nobody knows of real footage.
-"""
+"""Baselines: methods that learn nothing, as modules with a network's interface and signals; see their cards."""
 
 from __future__ import annotations
 

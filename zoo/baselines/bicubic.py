@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from zoo.color import bt1886_decode, encode, signal_to_rgb
+from zoo.ops.pictures import check_pictures
 from zoo.ops.resize import imresize
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 
@@ -34,6 +35,7 @@ class BicubicConverter(nn.Module):
         self.halo = (0, 0) if scale == 1 else (2, 2)
 
     def forward(self, sdr: Tensor) -> Tensor:
+        check_pictures(sdr, self.input_signal)
         # Enlarged as codes are, so bicubic's overshoots are clipped only once they are colours.
         rgb = signal_to_rgb(imresize(sdr, self.scale), self.input_signal).clamp(0, 1)
         return encode(self.converter(bt1886_decode(rgb)), self.output_signal)

@@ -11,11 +11,11 @@ import math
 import torch
 from torch import Tensor
 
-from zoo.color.precision import at_least_float32
 from zoo.color.primaries import apply_matrix
 from zoo.color.tonemap import HDR_PEAK
 from zoo.color.transfer import SDR_WHITE, bt1886_decode, bt1886_encode
 from zoo.color.ycbcr import luma, rgb_to_ycbcr, ycbcr_to_rgb
+from zoo.precision import at_least_float32
 
 # ITU-R BT.2446-1, method C (6.1.5). The inflection in SDR light is 80 % signal, printed as 58.5.
 _C_K1, _C_K2, _C_K3, _C_K4 = 0.83802, 15.09968, 0.74204, 78.99439

@@ -20,8 +20,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from zoo.color.precision import at_least_float32
 from zoo.errors import SignalError
+from zoo.precision import at_least_float32
 
 Siting = Literal["left", "center", "topleft"]
 Subsampling = Literal["420", "422"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.color.precision import at_least_float32
+from zoo.precision import at_least_float32
 from zoo.signal import Signal
 
 

@@ -10,9 +10,9 @@ import math
 
 from torch import Tensor
 
-from zoo.color.precision import at_least_float32
 from zoo.color.transfer import hlg_oetf, hlg_oetf_inverse
 from zoo.color.ycbcr import luma
+from zoo.precision import at_least_float32
 
 HLG_PEAK = 1000.0
 """Luminance of the display that HLG is graded on, cd/m²."""

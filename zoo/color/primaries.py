@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from zoo.color.precision import at_least_float32
+from zoo.precision import at_least_float32
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 _Exact = tuple[tuple[Fraction, ...], ...]

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from zoo.color.bt2446 import bt2446a, bt2446c
-from zoo.color.precision import at_least_float32
 from zoo.color.primaries import convert_primaries
 from zoo.color.tonemap import HDR_PEAK, reinhard
 from zoo.color.transfer import SDR_WHITE, pq_decode, pq_encode
 from zoo.color.ycbcr import luma
 from zoo.errors import SignalError
+from zoo.precision import at_least_float32
 
 HDR_REFERENCE_WHITE = 203.0
 """Luminance of diffuse white in HDR, cd/m² (ITU-R BT.2408, Table 1)."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.color.precision import at_least_float32
 from zoo.color.transfer import SDR_WHITE
+from zoo.precision import at_least_float32
 
 HDR_PEAK = 1000.0
 """Luminance that the curves end at on the HDR side, cd/m²."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from zoo.color.precision import at_least_float32
+from zoo.precision import at_least_float32
 
 SDR_WHITE = 100.0
 """Luminance of nominal white on a display that SDR is graded on, cd/m² (ITU-R BT.2035)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.color.precision import at_least_float32
+from zoo.precision import at_least_float32
 
 # Weights of R and B in luma; G has the rest: BT.709-6, item 3.2; BT.2020-2, Table 4; BT.601-7, item 2.5.1.
 _WEIGHTS = {"ycbcr709": (0.2126, 0.0722), "ycbcr2020": (0.2627, 0.0593), "ycbcr601": (0.299, 0.114)}

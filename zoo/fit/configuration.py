@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from math import inf
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any, Literal
 
 import yaml
@@ -16,15 +14,19 @@ from jsonargparse import ArgumentError
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from callbacks import PublishWeights, RunReport, StageSwitch, WeightAverage
+from callbacks import DivergenceGuard, PublishWeights, RunReport, StageSwitch, WeightAverage
+from callbacks.publish_weights import check_best
 from datamodules import SRITMDataModule
 from zoo.errors import ConfigError, ZooError
 from zoo.fit.budget import StepTimer
+from zoo.fit.checkpoint import check_checkpoint
 from zoo.fit.dashboards import loggers
-from zoo.fit.hardware import fast_precision, resolve_accelerator
+from zoo.fit.hardware import check_precision, fast_precision, resolve_accelerator, resolve_devices
+from zoo.fit.messages import explain
 from zoo.modules import SRITMModule
-from zoo.runs import claim_run_dir, find_config
+from zoo.runs import CONFIG_NAME, claim_run_dir, find_checkpoint, find_config, find_run_dir, is_first_process
 
 # Said once at the source; the parser would overwrite a value at the target without a word.
 _LINKS = {
@@ -36,36 +38,41 @@ _REFUSED = {
     "trainer.accumulate_grad_batches": "use model.accumulate, which works in manual optimisation too",
     "trainer.gradient_clip_val": "use model.clip_norm, which works in manual optimisation too",
 }
+ON_COMMAND_LINE = "on the command line"
 _OWN_KEYS = {
-    "run_dir": (str, "The run's folder, runs/CONFIG by default; a name that ends in -N takes the next free number."),
+    "run_dir": (str, "The run's folder, runs/CONFIG by default; -N at its end is the next free number, or the newest."),
     "ckpt_path": (str, "Go on from a checkpoint: a file, or last."),
     "best": (str, "What picks the weights to publish: a logged metric, or last. The module's own by default."),
     "average": (float, "Decay of the average of the weights that is validated and published; none by default."),
-    "budget": (float, "Minutes to train: a few steps are timed, then stage.epoch and trainer.max_epochs set."),
+    "budget": (float, "Minutes to train: a few steps are timed, then stage.epoch and trainer.max_epochs set, once."),
 }
 
 
 class FitCLI(LightningCLI):
     """Parses a command line and builds trainer, module and data of a run.
 
+    The trainer is a bare one at first, which logs, saves and reports nothing; :meth:`check` refuses what can't run, and
+    :meth:`begin` claims the run's folder and replaces the trainer by the run's.
+
     Args:
         args: the command line, without the program's name.
-        probe: build a bare trainer for timing: nothing is logged, saved or reported, and no folder is made.
 
     Attributes:
-        run_dir: the run's folder; None for a probe.
-        report: the callback that reports; None for a probe.
-        timer: the callback that times; None but for a probe.
+        given: each key that the command line or a config sets, with where.
+        run_dir: the run's folder; None before :meth:`begin`.
+        report: the callback that reports; None before :meth:`begin`.
+        timer: the bare trainer's callback that times.
 
     Raises:
         ConfigError: whatever is wrong with the configuration, in one line.
     """
 
-    def __init__(self, args: Sequence[str], probe: bool = False) -> None:
+    def __init__(self, args: Sequence[str]) -> None:
         self.run_dir: Path | None = None
         self.report: RunReport | None = None
-        self.timer = StepTimer() if probe else None
-        _check_link_targets(args)
+        self.timer = StepTimer()
+        self.given = _given_keys(args)
+        _check_link_targets(self.given)
         super().__init__(
             SRITMModule,
             SRITMDataModule,
@@ -101,7 +108,9 @@ class FitCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise ConfigError(_explain(str(error), [action.dest for action in parser._actions])) from error
+            hints = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
+            raise ConfigError(explain(str(error), hints)) from error
+        _check_numbers(self.config)
 
     def before_instantiate_classes(self) -> None:
         """Refuse what can't run, and write out what was left to us."""
@@ -110,6 +119,8 @@ class FitCLI(LightningCLI):
             if self.config.get(key) not in (None, 1):
                 raise ConfigError(f"{key} isn't taken here: {instead}")
         trainer.accelerator, processes = resolve_accelerator(trainer.accelerator, trainer.devices)
+        trainer.devices = resolve_devices(trainer.accelerator, trainer.devices, processes)
+        check_precision(trainer.precision)
         if trainer.precision is None:
             trainer.precision = fast_precision(trainer.accelerator)
         if trainer.strategy == "auto" and processes * trainer.num_nodes > 1:
@@ -127,19 +138,59 @@ class FitCLI(LightningCLI):
             raise ours from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """A trainer with what every run has; a bare one for timing."""
-        config = {**self.config_init.trainer, **kwargs}
-        callbacks: list[Callback] = [self.config_init.stage]
-        if self.config.average is not None:
-            callbacks.append(WeightAverage(self.config.average))
-        if self.timer is not None:
-            off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-            return self.trainer_class(
-                **{**config, **dict.fromkeys(off, False), "max_time": None, "callbacks": [*callbacks, self.timer]}
-            )
-        self.run_dir = claim_run_dir(self._run_dir(), self.config.ckpt_path is not None)
+        """The bare trainer."""
+        off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+        return self._trainer(
+            **{**kwargs, **dict.fromkeys(off, False), "max_time": None, "callbacks": [*self._shared(), self.timer]}
+        )
+
+    def _trainer(self, **options: Any) -> Trainer:
+        try:
+            return self.trainer_class(**{**self.config_init.trainer, **options})
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise ConfigError(f"trainer: {error}") from error
+
+    def _shared(self) -> list[Callback]:
+        """Callbacks that belong to training itself."""
+        average = [] if self.config.average is None else [WeightAverage(self.config.average)]
+        return [self.config_init.stage, *average]
+
+    def checkpoint(self) -> Path | None:
+        """The checkpoint that the run goes on from, if it does."""
+        given = self.config.ckpt_path
+        return None if given is None else find_checkpoint(given, self._run_dir())
+
+    def check(self) -> None:
+        """Refuse what can't run, before a folder is claimed. The first process speaks for all.
+
+        Raises:
+            ZooError: data, stages, optimiser, score or checkpoint don't go together.
+        """
+        if not is_first_process():
+            return
+        check_best(self.config.best, self.model)
+        self.config_init.stage.setup(self.trainer, self.model, "fit")
+        self.model.configure_optimizers()
+        if (checkpoint := self.checkpoint()) is not None:
+            check_checkpoint(checkpoint, self.model)
+        self.datamodule.trainer = self.trainer
+        self.datamodule.prepare_data()
+        self.datamodule.setup("fit")
+        self.model.check_data(self.datamodule)
+
+    def begin(self) -> None:
+        """Claim the run's folder, write its configuration, and build the trainer of the run."""
+        resume = self.config.ckpt_path is not None
+        run_dir = str(find_run_dir(self._run_dir())) if self.config.ckpt_path == "last" else self._run_dir()
+        self.run_dir = claim_run_dir(run_dir, resume)
+        if is_first_process():
+            (self.run_dir / CONFIG_NAME).write_text(self.config_text(), encoding="utf-8")
         self.report = RunReport(self.run_dir)
-        callbacks += [
+        config = self.config_init.trainer
+        callbacks = [
+            DivergenceGuard(),
+            *(config.callbacks or []),
+            *self._shared(),
             # After every epoch, so that the last epoch is there however seldom a run validates.
             ModelCheckpoint(
                 self.run_dir / "checkpoints",
@@ -150,13 +201,14 @@ class FitCLI(LightningCLI):
             PublishWeights(self.run_dir, self.config.best),
             self.report,
         ]
-        if config["enable_progress_bar"] is not False:
+        if config.enable_progress_bar is not False:
             callbacks.append(TQDMProgressBar(refresh_rate=5))
-        if config["logger"] in (None, True):
-            config["logger"] = list(loggers(self.run_dir))
-        config["callbacks"] = [*(config["callbacks"] or []), *callbacks]
-        config["enable_model_summary"] = config["enable_model_summary"] or False
-        return self.trainer_class(**{**config, "default_root_dir": self.run_dir})
+        self.trainer = self._trainer(
+            callbacks=callbacks,
+            logger=list(loggers(self.run_dir)) if config.logger in (None, True) else config.logger,
+            enable_model_summary=config.enable_model_summary or False,
+            default_root_dir=self.run_dir,
+        )
 
     def _run_dir(self) -> str:
         configs = self.config.config or []
@@ -189,58 +241,76 @@ def _with_config_paths(args: Sequence[str]) -> list[str]:
     return words
 
 
-def _check_link_targets(args: Sequence[str]) -> None:
-    """Refuse values where they would be overwritten by the key that they follow from."""
-    given = {arg[2:].partition("=")[0]: "on the command line" for arg in args if arg.startswith("--")}
+def _given_keys(args: Sequence[str]) -> dict[str, str]:
+    """Each key that a command line and its configs set, with where it stands."""
+    given: dict[str, str] = {}
     for _, _, path in _config_arguments(args):
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-        given |= dict.fromkeys(_flat_keys(content), f"in {path}")
-    for source, targets in _LINKS.items():
-        for target in targets:
-            for spelling in (target, target.replace(".init_args", "")):
-                if spelling in given:
-                    raise ConfigError(f"{spelling} {given[spelling]} follows from {source}: set that instead")
-
-
-def _flat_keys(content: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(content, Mapping):
+        content = _read_yaml(path)
+        if not isinstance(content, Mapping):
+            raise ConfigError(f"{path} is {'empty' if content is None else 'no mapping'}: a config holds key: value")
         for key, value in content.items():
-            yield f"{prefix}{key}"
-            yield from _flat_keys(value, f"{prefix}{key}.")
+            given |= dict.fromkeys(_keys_within(str(key), value, path.parent), f"in {path}")
+    for word, following in zip_longest(args, args[1:], fillvalue=""):
+        if word.startswith("--"):
+            key, equals, value = word[2:].partition("=")
+            given |= dict.fromkeys(_keys_within(key, value if equals else following, Path()), ON_COMMAND_LINE)
+    return given
+
+
+def _keys_within(key: str, value: Any, folder: Path) -> Iterator[str]:
+    """A key and those below it; a value may be a mapping, the YAML of one, or the path of a file from ``folder``."""
+    yield key
+    if isinstance(value, str) and any(target.startswith(f"{key}.") for target in _targets()):
+        path = next((path for path in (folder / value, Path(value)) if value and path.is_file()), None)
+        value = _read_yaml(path) if path else _yaml_or_none(value)
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _keys_within(f"{key}.{name}", below, folder)
+
+
+def _yaml_or_none(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None  # the parser says what it thinks of it
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _targets() -> dict[str, str]:
+    """Where a value would be overwritten, in both spellings, and the key that it follows from."""
+    targets = {target: source for source, followers in _LINKS.items() for target in followers}
+    return targets | {target.replace(".init_args", ""): source for target, source in targets.items()}
+
+
+def _check_link_targets(given: Mapping[str, str]) -> None:
+    """Refuse values where they would be overwritten by the key that they follow from."""
+    for target, source in _targets().items():
+        if target in given:
+            raise ConfigError(f"{target} {given[target]} follows from {source}: set that instead")
+
+
+def _check_numbers(config: Any) -> None:
+    """Refuse numbers that nothing can be made of."""
+    if config.budget is not None and not 0 < config.budget < inf:
+        raise ConfigError(f"budget is {config.budget}: give minutes, more than 0")
+    if not 0 <= config.seed_everything < 2**32:
+        raise ConfigError(f"seed_everything is {config.seed_everything}: give 0 to {2**32 - 1}")
+    trainer = config.trainer
+    if trainer.max_epochs == 0 or trainer.max_steps == 0 or trainer.limit_train_batches == 0:
+        raise ConfigError(
+            "nothing would be trained: trainer.max_epochs, max_steps and limit_train_batches must be at least 1"
+        )
+    if trainer.max_epochs == -1 and trainer.max_steps == -1:
+        raise ConfigError("the run has no end: set trainer.max_epochs or trainer.max_steps")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _explain(text: str, keys: Sequence[str]) -> str:
-    """One line of what the parser says in many: the key, what is wrong with it, what it may have meant."""
-    if match := re.match(r"unrecognized arguments: --([^ =]+)", text):
-        return f"there is no option --{match[1]}{_near(match[1], keys, '--')}"
-    if match := re.match(r"unrecognized arguments: (\S+)", text):
-        return f"{match[1]!r} belongs to no option: options are --key value"
-    if "arguments are required: model" in text:
-        return "nothing to train: give a recipe with --config (configs/sample.yaml is the smallest)"
-    match = re.match(r'Parser key "([^"]+)"', text)
-    key = match[1] if match else "the configuration"
-    if match := re.search(r"Problem with given class_path '([^']+)':\s+Option '([^']+)' is not accepted", text):
-        known = list(inspect.signature(resolve_name(match[1])).parameters)
-        return f"{key}: {match[1].rpartition('.')[2]} has no option {match[2]!r}{_near(match[2], known)}"
-    if match := re.search(r"does not accept (?:nested key|option) '([^']+)'", text):
-        return f"{key} has no option {match[1]!r}{_near(f'{key}.{match[1]}', keys)}"
-    if key == "model" and (match := re.search(r"Given value: (\S+)", text)):
-        known = sorted(c.__name__ for c in SRITMModule.__subclasses__())
-        if re.fullmatch(r"\w+", match[1]):
-            return f"there is no module {match[1]!r} to train; known: {', '.join(known)}"
-    lines = [line.strip(" -") for line in text.splitlines()[bool(re.match("Parser key", text)) :]]
-    return f"{key}: {next((line for line in lines if line), text)}"
-
-
-def _near(word: str, known: Sequence[str], prefix: str = "") -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {prefix}{near[0]}?" if near else "; see --help"

@@ -31,6 +31,8 @@ def resolve_accelerator(accelerator: Any, devices: Any) -> tuple[str, int]:
         raise ConfigError(
             f"--trainer.accelerator {given}: torch sees no GPU here; use cpu, or a torch built for the GPU"
         )
+    if count < 1:
+        raise ConfigError(f"--trainer.devices {devices}: give a number of at least 1, a list of GPUs, or auto")
     if gpu and count > gpus:
         raise ConfigError(f"--trainer.devices {devices}: torch sees {gpus} GPU{'s' * (gpus > 1)} here")
     if given == "auto" and not gpu and count > 1:
@@ -52,6 +54,24 @@ def _count(devices: Any, available: int) -> int:
         return int(devices)
     except ValueError:
         raise ConfigError(f"--trainer.devices {devices}: give a number, a list of GPUs, or auto") from None
+
+
+def resolve_devices(accelerator: str, devices: Any, count: int) -> Any:
+    """``trainer.devices`` as Lightning takes it: the count, or the GPUs that were named."""
+    named = isinstance(devices, (list, tuple)) or (isinstance(devices, str) and "," in devices)
+    return devices if named and accelerator in ("gpu", "cuda") else count
+
+
+def check_precision(precision: Any) -> None:
+    """Refuse what computes in half precision throughout.
+
+    Raises:
+        ConfigError: the way out is named.
+    """
+    if precision in ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"):
+        raise ConfigError(
+            f"--trainer.precision {precision}: signals and scores need float32; use bf16-mixed (or 16-mixed)"
+        )
 
 
 def fast_precision(accelerator: str) -> str:

@@ -5,25 +5,34 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from zoo.errors import ConfigError, ZooError
 from zoo.fit.budget import plan
-from zoo.fit.configuration import FitCLI
-from zoo.runs import CLAIMED, find_checkpoint, is_first_process
+from zoo.fit.configuration import ON_COMMAND_LINE, FitCLI
+from zoo.runs import CLAIMED, CONFIG_NAME, is_first_process, release_run_dir
 
 # The epochs that the first process chose: the ranks it starts run the same command and must not choose again.
 _PLAN = "SRITM_FIT_PLAN"
 _PROBE_STEPS = {1: 8, 2: 4}  # of each stage, the first of which isn't timed
 # What Lightning says of things that are meant so here.
-_NOISE = ("You have overridden `on_after_batch_transfer`", ".*does not have many workers", ".*LeafSpec")
+_NOISE = (
+    "You have overridden `on_after_batch_transfer`",
+    ".*does not have many workers",
+    ".*LeafSpec",
+    ".*smaller than the logging interval",  # the interval counts on over epochs
+    "Total length of `.*DataLoader` across ranks is zero",  # a set without validation: the report says so
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,14 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> None:
     cli = FitCLI(args)
+    checkpoint = cli.checkpoint()
     if cli.config.budget is not None:
-        _say("timing a few steps of each stage ...")
-        cli = FitCLI([*args, *_planned(cli, args)])
+        cli = FitCLI([*args, *(_planned(cli, args) if checkpoint is None else _kept(cli, checkpoint))])
+    cli.check()
+    cli.begin()
     assert cli.run_dir is not None
     assert cli.report is not None
-    checkpoint = find_checkpoint(cli.config.ckpt_path, cli.run_dir) if cli.config.ckpt_path is not None else None
-    if is_first_process():
-        (cli.run_dir / "config.yaml").write_text(cli.config_text(), encoding="utf-8")
     _say(_summary(cli))
     try:
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint)
@@ -68,14 +76,32 @@ def _run(args: list[str]) -> None:
         for run in cli.trainer.loggers:
             if isinstance(run, WandbLogger) and is_first_process():
                 run.experiment.finish()
+        if is_first_process():
+            release_run_dir(cli.run_dir)
     if cli.report.report:
         _say(cli.report.text())
+    else:
+        _say(f"nothing was left to train: {checkpoint} has reached the end; raise trainer.max_epochs to go on")
+
+
+def _kept(cli: FitCLI, checkpoint: Path) -> list[str]:
+    """What the budget of a run chose when it began, from its configuration; the command line goes before it."""
+    path = checkpoint.parent.parent / CONFIG_NAME
+    if not path.is_file():
+        raise ConfigError(
+            f"no {path} says what epochs the budget chose: give stage.epoch, trainer.max_epochs and --budget null"
+        )
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    options = {"trainer.max_epochs": config["trainer"]["max_epochs"], "stage.epoch": config["stage"]["epoch"]}
+    said = [key for key in options if cli.given.get(key) == ON_COMMAND_LINE]
+    return _as_arguments({key: value for key, value in options.items() if key not in said and value is not None})
 
 
 def _planned(cli: FitCLI, args: Sequence[str]) -> list[str]:
     """A budget as arguments: ``stage.epoch`` and ``trainer.max_epochs``, timed on this machine."""
     if _PLAN in os.environ:
         return json.loads(os.environ[_PLAN])
+    _say("timing a few steps of each stage ...")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ConfigError(
             "budget: processes started from outside would each time for themselves; set trainer.max_epochs"
@@ -84,17 +110,23 @@ def _planned(cli: FitCLI, args: Sequence[str]) -> list[str]:
 
     def probe(stage: int) -> tuple[float, int]:
         nonlocal validation
-        # Two epochs, so that stage 1 may end after the first and stage 2 begin with it.
-        options = {"trainer.max_epochs": 2, "trainer.max_steps": _PROBE_STEPS[stage], "trainer.devices": 1}
+        steps = _PROBE_STEPS[stage]
+        # An epoch has one step at least, so the steps end within their stage; none of its epochs is validated.
+        options = {
+            "trainer.max_steps": steps,
+            "trainer.max_epochs": steps + 1,
+            "trainer.check_val_every_n_epoch": steps + 2,
+            "trainer.val_check_interval": 1.0,
+            "trainer.devices": 1,
+        }
         if cli.model.stages == 2:
-            options["stage.epoch"] = 2 - stage
-        timing = FitCLI([*args, *_as_arguments(options)], probe=True)
+            options["stage.epoch"] = steps if stage == 1 else 0
+        timing = FitCLI([*args, *_as_arguments(options)])
         timing.trainer.fit(timing.model, timing.datamodule)
         if stage == 1:
             start = time.perf_counter()
             timing.trainer.validate(timing.model, timing.datamodule, verbose=False)
             validation = time.perf_counter() - start
-        assert timing.timer is not None
         return timing.timer.step, timing.timer.batches
 
     every = cli.config.trainer.check_val_every_n_epoch or 1
@@ -134,5 +166,7 @@ def _say(text: str) -> None:
 
 def _one_line(error: BaseException) -> str:
     """What an exception says, without the traceback that a data worker puts before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1].partition("Error: ")[2] or lines[-1]) if lines else type(error).__name__
+    text = str(error)
+    if worker := re.search(r"Original Traceback.*\n[\w.]+: (.*)", text, re.DOTALL):
+        text = worker[1]
+    return " ".join(text.split()) or type(error).__name__

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.ops.precision import at_least_float32
+from zoo.precision import at_least_float32
 
 
 def mean_squared_error(preds: Tensor, target: Tensor) -> Tensor:

@@ -16,11 +16,12 @@ from torch.optim import Optimizer
 import zoo
 from zoo.errors import ConfigError
 from zoo.metrics import PSNR
-from zoo.ops.precision import without_autocast
 from zoo.optim import Rate, create_optimizer
+from zoo.precision import without_autocast
 from zoo.weights import load_tensors, read_weights
 
 Batch = dict[str, Any]
+CHECKPOINT_FORMAT = 1  # of what the modules add to Lightning's checkpoints
 
 
 def codes_to_signal(batch: Batch, net: Any) -> Batch:
@@ -57,7 +58,8 @@ class SRITMModule(pl.LightningModule):
 
     arch: ClassVar[str]
     net: Any  # a network of zoo.nets
-    best: ClassVar[str] = "val/psnr"  # what decides which weights a run publishes; "last" for the newest
+    scores: ClassVar[tuple[str, ...]] = ("val/psnr",)  # what validation logs; higher is better
+    best: ClassVar[str] = "val/psnr"  # which of them decides what weights a run publishes; "last" for the newest
 
     def __init__(
         self,
@@ -159,6 +161,14 @@ class SRITMModule(pl.LightningModule):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
 
+    def check_data(self, data: Any) -> None:
+        """Refuse a data module whose batches some stage can't use; called before training."""
+
+    def on_fit_start(self) -> None:
+        """Check the data before a stage is spent."""
+        if (data := getattr(self.trainer, "datamodule", None)) is not None:
+            self.check_data(data)
+
     def setup(self, stage: str) -> None:
         """Hand accumulation to the trainer, which does it in automatic optimisation."""
         if self.automatic_optimization:
@@ -188,8 +198,8 @@ class SRITMModule(pl.LightningModule):
         return preds
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the stage."""
-        checkpoint["sritm"] = {"model": self.model_name, "stage": self.stage}
+        """Keep the stage, and say whose checkpoint this is."""
+        checkpoint["sritm"] = {"format": CHECKPOINT_FORMAT, "model": self.model_name, "stage": self.stage}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the stage."""

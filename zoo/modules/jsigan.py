@@ -109,30 +109,28 @@ class JSIGANModule(SRITMModule):
             for part, scale in scales
         ]
 
-    def on_fit_start(self) -> None:
-        """Refuse data that the second stage can't use, before the first one is spent."""
-        data: Any = getattr(self.trainer, "datamodule", None)
+    def check_data(self, data: Any) -> None:
+        """Refuse batches that the second stage can't use; of another data module they show in training."""
         if hasattr(data, "crops"):
             _check_gan_batch(data.batch_size, data.crops.sizes[-1])
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Collect ``accumulate`` batches, then update."""
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Collect ``accumulate`` batches, then update; returns the loss of ``net`` for an update, else None."""
         # One update of net is one step: without this the trainer counts each optimiser's. It sets these hooks anew
         # for each batch, and a test holds it to that.
         for optimizer in self._three()[1:]:
             optimizer._on_before_step = optimizer._on_after_step = lambda: None
         self._held.append(batch)
         if len(self._held) < self.accumulate and not self.trainer.is_last_batch:
-            return
+            return None
         batches, self._held = self._held, []
         if self.stage == 1:
-            self._update_net(batches, self._reconstruction)
-        else:
-            for held in batches:
-                _check_gan_batch(len(held["hdr"]), held["hdr"].shape[-1])
-            self._update_discriminators(batches)
-            self._advance()
-            self._update_net(batches, self._adversarial)
+            return self._update_net(batches, self._reconstruction)
+        for held in batches:
+            _check_gan_batch(len(held["hdr"]), held["hdr"].shape[-1])
+        self._update_discriminators(batches)
+        self._advance()
+        return self._update_net(batches, self._adversarial)
 
     def _three(self) -> list[LightningOptimizer]:
         return cast(list[LightningOptimizer], self.optimizers())
@@ -165,7 +163,7 @@ class JSIGANModule(SRITMModule):
             self.untoggle_optimizer(optimizer)
             self.log_training(**{f"loss_{name}": total})
 
-    def _update_net(self, batches: list[Batch], losses: Callable[[Batch], dict[str, Tensor]]) -> None:
+    def _update_net(self, batches: list[Batch], losses: Callable[[Batch], dict[str, Tensor]]) -> Tensor:
         optimizer = self._three()[0]
         self.toggle_optimizer(optimizer)
         optimizer.zero_grad()
@@ -177,6 +175,7 @@ class JSIGANModule(SRITMModule):
         optimizer.step()
         self.untoggle_optimizer(optimizer)
         self.log_training(**totals)
+        return totals["loss"]
 
     def _reconstruction(self, batch: Batch) -> dict[str, Tensor]:
         return {"loss": mean_squared_error(self.net(batch["sdr"]), batch["hdr"])}

@@ -7,12 +7,25 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import init
 
-from zoo.ops.precision import accumulation_dtype, without_autocast
+from zoo.precision import accumulation_dtype, without_autocast
 
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
     """3x3 convolution with bias, zeros beyond the border, same size."""
     return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+class InputConv(nn.Conv2d):
+    """3x3 convolution of pictures, which come in any float type and are brought to its weights'.
+
+    The first convolution of a network: guided filter and division give float32 to a network in half precision.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
 
 
 class OutputConv(nn.Conv2d):

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import init
 
 from zoo.errors import ConfigError
-from zoo.nets.blocks import OutputConv, ResBlock, conv3x3, init_convs
+from zoo.nets.blocks import InputConv, OutputConv, ResBlock, conv3x3, init_convs
 from zoo.ops.guided import detail_layer, guided_filter
+from zoo.ops.pictures import check_pictures
 from zoo.ops.resize import imresize
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO, Signal
 
@@ -86,7 +87,7 @@ class BasePass(nn.Module):
     def __init__(self, channels: int, modulation: bool) -> None:
         super().__init__()
         self.modulation_features = _modulation_features(channels) if modulation else None
-        self.first = conv3x3(6, channels)
+        self.first = InputConv(6, channels)
         self.blocks = nn.ModuleList(
             ResModBlock(channels) if modulation and i % 2 else ResBlock(channels) for i in range(_PASS_BLOCKS)
         )
@@ -108,7 +109,7 @@ class DetailPass(nn.Module):
     def __init__(self, channels: int, modulation: bool) -> None:
         super().__init__()
         self.modulation_features = _modulation_features(channels) if modulation else None
-        self.first = conv3x3(6, channels)
+        self.first = InputConv(6, channels)
         self.blocks = nn.ModuleList([ResBlock(channels)])
         self.blocks.extend(
             ResSkipModBlock(channels) if modulation and i % 2 else ResSkipBlock(channels)
@@ -206,17 +207,22 @@ class DeepSRITM(nn.Module):
         """Convert LR SDR to HR HDR.
 
         Args:
-            x: ``(B, 3, H, W)`` on ``input_signal``, of any size.
+            x: ``(B, 3, H, W)`` on ``input_signal``, of any size and float type.
 
         Returns:
-            ``(B, 3, scale H, scale W)`` on ``output_signal``, unclipped, float32 (float64 for float64).
+            ``(B, 3, scale H, scale W)`` on ``output_signal``, unclipped, in the parameters' type.
+
+        Raises:
+            SignalError: ``x`` has another shape, or isn't float.
         """
+        check_pictures(x, self.input_signal)
         base = guided_filter(x, border="replicate")
         detail = detail_layer(x, base, _DIVISION_EPS)
         base_features = self.base(torch.cat([x, base], dim=1), self.modulation_on)
         detail_features = self.detail(torch.cat([x, detail], dim=1), base_features, self.modulation_on)
         fused = self.fusion(torch.cat([base_features[-1], detail_features], dim=1))
-        return imresize(x, self.scale) + self.head(self.upsampling(fused))
+        pred = imresize(x, self.scale) + self.head(self.upsampling(fused))
+        return pred.to(next(self.parameters()).dtype)
 
 
 def _is_modulation(name: str) -> bool:
@@ -226,7 +232,7 @@ def _is_modulation(name: str) -> bool:
 def _modulation_features(channels: int) -> nn.Sequential:
     """Shared modulation features of a pass (Eq. 4)."""
     return nn.Sequential(
-        conv3x3(6, channels),
+        InputConv(6, channels),
         nn.ReLU(),
         conv3x3(channels, channels),
         nn.ReLU(),

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from zoo.errors import ConfigError, DataError
 from zoo.nets.blocks import init_convs, truncated_normal_
 from zoo.nets.spectral_norm import SpectralNormConv2d
-from zoo.ops.precision import at_least_float32, without_autocast
+from zoo.precision import at_least_float32, without_autocast
 
 _SLOPE = 0.2
 _FEATURE_LAYERS = (1, 3, 5, 7)

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ConfigError
-from zoo.nets.blocks import OutputConv, ResBlock, conv3x3, init_convs, truncated_normal_
+from zoo.nets.blocks import InputConv, OutputConv, ResBlock, conv3x3, init_convs, truncated_normal_
 from zoo.ops.dynamic import TAPS_2D, TAPS_SEPARABLE, dynamic_upsample_2d, dynamic_upsample_separable
 from zoo.ops.guided import detail_layer, guided_filter
-from zoo.ops.precision import at_least_float32
+from zoo.ops.pictures import check_pictures
+from zoo.precision import at_least_float32
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO, Signal
 
 DIVISION_EPS = 1e-15
@@ -49,7 +50,7 @@ class LocalContrastEnhancement(nn.Module):
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale
-        self.first = conv3x3(3, _CHANNELS)
+        self.first = InputConv(3, _CHANNELS)
         self.blocks = nn.Sequential(*(ResBlock(_CHANNELS) for _ in range(4)))
         self.filters = conv3x3(_CHANNELS, TAPS_2D**2 * scale**2)
 
@@ -65,7 +66,7 @@ class DetailRestoration(nn.Module):
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale
-        self.first = conv3x3(3, _CHANNELS)
+        self.first = InputConv(3, _CHANNELS)
         self.blocks = nn.ModuleList(ResBlock(_CHANNELS) for _ in range(4))
         self.vertical = conv3x3(_CHANNELS, TAPS_SEPARABLE * scale**2)
         self.horizontal = conv3x3(_CHANNELS, TAPS_SEPARABLE * scale**2)
@@ -92,7 +93,7 @@ class ImageReconstruction(nn.Module):
 
     def __init__(self, scale: int, shared: bool) -> None:
         super().__init__()
-        self.first = conv3x3(3, _CHANNELS)
+        self.first = InputConv(3, _CHANNELS)
         self.blocks = nn.ModuleList(ResBlock(_CHANNELS) for _ in range(4))
         if shared:
             self.blocks[1] = ConcatResBlock(_CHANNELS)
@@ -179,7 +180,8 @@ class JSINet(nn.Module):
         init_convs(self, _init_kernel_)
 
     def components(self, x: Tensor) -> JSINetComponents:
-        """The prediction and what it is made of; see :meth:`forward`."""
+        """The prediction and what it is made of, all at least float32; ``x`` as in :meth:`forward`."""
+        check_pictures(x, self.input_signal)
         base = guided_filter(x, border="reflect")
         x = at_least_float32(x)
         detail = detail_layer(x, base, DIVISION_EPS) if self.decomposition == "division" else x - base
@@ -195,15 +197,16 @@ class JSINet(nn.Module):
         """Convert LR SDR to HR HDR.
 
         Args:
-            x: ``(B, 3, H, W)`` on ``input_signal``, at least 3 pixels a side.
+            x: ``(B, 3, H, W)`` on ``input_signal``, at least 3 pixels a side, of any float type.
 
         Returns:
-            ``(B, 3, scale H, scale W)`` on ``output_signal``, unclipped, float32 (float64 for float64).
+            ``(B, 3, scale H, scale W)`` on ``output_signal``, unclipped, in the parameters' type.
 
         Raises:
+            SignalError: ``x`` has another shape, or isn't float.
             DataError: a side of ``x`` is shorter than 3 pixels.
         """
-        return self.components(x).pred
+        return self.components(x).pred.to(next(self.parameters()).dtype)
 
 
 def _init_kernel_(kernel: Tensor) -> None:

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 from torch.nn import init
 
 from zoo.errors import ConfigError
-from zoo.nets.blocks import OutputConv, conv3x3, init_convs
-from zoo.ops.precision import at_least_float32
+from zoo.nets.blocks import InputConv, OutputConv, conv3x3, init_convs
+from zoo.ops.pictures import check_pictures
 from zoo.ops.resize import imresize
+from zoo.precision import at_least_float32
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO, Signal
 
 _BRANCH_CHANNELS = 40
@@ -68,15 +69,21 @@ class MultipurposeCNN(nn.Module):
         """Convert LR SDR to HR HDR; the auxiliary outputs aren't computed.
 
         Args:
-            x: ``(B, 3, H, W)`` on ``input_signal``, of any size.
+            x: ``(B, 3, H, W)`` on ``input_signal``, of any size and float type.
 
         Returns:
-            ``(B, 3, scale H, scale W)`` on ``output_signal``, unclipped, float32 (float64 for float64).
+            ``(B, 3, scale H, scale W)`` on ``output_signal``, unclipped, in the parameters' type.
+
+        Raises:
+            SignalError: ``x`` has another shape, or isn't float.
         """
-        return self._joint(self.sr(x), self.itm(x), imresize(x, self.scale))
+        check_pictures(x, self.input_signal)
+        pred = self._joint(self.sr(x), self.itm(x), imresize(x, self.scale))
+        return pred.to(next(self.parameters()).dtype)
 
     def outputs(self, x: Tensor) -> MultipurposeOutputs:
-        """All three outputs, for training; ``x`` as in :meth:`forward`."""
+        """All three outputs, for training, at least float32; ``x`` as in :meth:`forward`."""
+        check_pictures(x, self.input_signal)
         sr, itm, enlarged = self.sr(x), self.itm(x), imresize(x, self.scale)
         return MultipurposeOutputs(
             pred=self._joint(sr, itm, enlarged),
@@ -91,7 +98,7 @@ class MultipurposeCNN(nn.Module):
 def _features(in_channels: int, channels: int) -> nn.Sequential:
     """Three rectified convolutions."""
     return nn.Sequential(
-        conv3x3(in_channels, channels),
+        InputConv(in_channels, channels),
         nn.ReLU(),
         conv3x3(channels, channels),
         nn.ReLU(),

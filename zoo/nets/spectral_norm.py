@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.ops.precision import at_least_float32, without_autocast
+from zoo.precision import at_least_float32, without_autocast
 
 _EPS = 1e-12  # below which a squared norm isn't divided by, as in TensorFlow's l2_normalize
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from zoo.ops.precision import accumulation_dtype
+from zoo.precision import accumulation_dtype
 
 TAPS_2D = 9  # side of the 2-D filter
 TAPS_SEPARABLE = 41  # length of the vertical and of the horizontal filter

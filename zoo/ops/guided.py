@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.errors import DataError
-from zoo.ops.precision import at_least_float32, without_autocast
+from zoo.precision import at_least_float32, without_autocast
 
 
 def guided_filter(x: Tensor, border: Literal["replicate", "reflect"], side: int = 5, eps: float = 0.01) -> Tensor:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from zoo.ops.precision import accumulation_dtype, without_autocast
+from zoo.precision import accumulation_dtype, without_autocast
 
 
 def imresize(x: Tensor, scale: float | Fraction) -> Tensor:

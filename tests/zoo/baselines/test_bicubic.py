@@ -14,7 +14,7 @@ from datamodules.pairs import validation_frames
 from datamodules.sources import read_panorama
 from zoo.baselines import BASELINES, create_baseline
 from zoo.color import decode
-from zoo.errors import ConfigError, UnknownModelError
+from zoo.errors import ConfigError, SignalError, UnknownModelError
 from zoo.metrics import matched_psnr, psnr
 from zoo.signal import HDR10_VIDEO
 
@@ -187,3 +187,9 @@ def test_unknown_baseline_lists_the_known() -> None:
 def test_other_scales_are_refused(scale: int) -> None:
     with pytest.raises(ConfigError, match=f"bicubic\\+bt2446c has no scale {scale}; choose 1, 2 or 4"):
         create_baseline("bicubic+bt2446c", scale)
+
+
+@pytest.mark.parametrize("x", [torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)])
+def test_what_is_no_float_picture_is_refused(x: Tensor) -> None:
+    with pytest.raises(SignalError, match="want float pictures"):
+        create_baseline("bicubic+oracle", 2)(x)

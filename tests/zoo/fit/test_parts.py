@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +12,8 @@ from zoo.cli import main as sritm
 from zoo.errors import ConfigError
 from zoo.fit.budget import Plan, plan
 from zoo.fit.dashboards import loggers
-from zoo.fit.hardware import fast_precision, resolve_accelerator
+from zoo.fit.hardware import fast_precision, resolve_accelerator, resolve_devices
+from zoo.fit.main import _planned
 
 
 def test_a_plan_fills_the_minutes() -> None:
@@ -24,6 +28,39 @@ def test_a_plan_fills_the_minutes() -> None:
 def test_a_plan_keeps_thirty_gan_steps_and_one_epoch_however_little_time_there_is() -> None:
     assert plan(0.01, 2, lambda stage: (5.0, 8), lambda: 1.0, every=1) == Plan(1, 5)
     assert plan(0.01, 1, lambda stage: (5.0, 8), lambda: 1.0, every=1) == Plan(None, 1)
+
+
+def test_each_stage_is_timed_in_steps_of_its_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few steps an epoch has: one is the least."""
+    probes: list[dict[str, str]] = []
+
+    class Bare:
+        config = SimpleNamespace(budget=10, trainer=SimpleNamespace(check_val_every_n_epoch=1))
+        model = SimpleNamespace(stages=2)
+        datamodule = None
+        trainer = SimpleNamespace(fit=lambda *_: None, validate=lambda *_, **__: None)
+        timer = SimpleNamespace(step=1.0, batches=1)
+
+        def __init__(self, args: Sequence[str]) -> None:
+            probes.append(dict(arg.removeprefix("--").split("=") for arg in args))
+
+    monkeypatch.setattr(sys.modules["zoo.fit.main"], "FitCLI", Bare)  # zoo.fit.main is the function
+    monkeypatch.setenv("SRITM_FIT_PLAN", "")  # so that it is removed afterwards
+    monkeypatch.delenv("SRITM_FIT_PLAN")
+    _planned(Bare([]), [])  # type: ignore[arg-type]
+    _, first, second = probes
+    assert int(first["stage.epoch"]) >= int(first["trainer.max_steps"])
+    assert int(second["stage.epoch"]) == 0
+    for probe in (first, second):
+        assert int(probe["trainer.max_epochs"]) > int(probe["trainer.max_steps"]) > 1
+
+
+def test_all_devices_of_the_machine_are_counted_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert resolve_accelerator("auto", -1) == ("cpu", 1)
+    assert resolve_devices("cpu", -1, 1) == 1
+    assert resolve_devices("gpu", "auto", 4) == 4
+    assert resolve_devices("gpu", "0,3", 2) == "0,3"
 
 
 def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

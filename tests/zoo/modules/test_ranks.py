@@ -12,18 +12,23 @@ import torch
 from torch import Tensor
 
 
-def run(root: Path, out: Path, case: str, ranks: int, precision: str, shared: bool = False) -> list[dict[str, Tensor]]:
-    """Parameters that each rank ended with; in a process of its own, since forking wants fresh thread pools."""
+def start(root: Path, out: Path, case: str, ranks: int, precision: str, shared: bool = False) -> int:
+    """Train in a process of its own, since forking wants fresh thread pools; its exit status."""
     out.mkdir(parents=True)
     words = [case, str(ranks), precision, "shared" if shared else "apart", str(out)]
-    subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "tests.two_ranks", *words],
         cwd=root,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=True,
+        check=False,
         timeout=400,
         capture_output=True,
-    )
+    ).returncode
+
+
+def run(root: Path, out: Path, case: str, ranks: int, precision: str, shared: bool = False) -> list[dict[str, Tensor]]:
+    """Parameters that each rank ended with."""
+    assert start(root, out, case, ranks, precision, shared) == 0
     return [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in range(ranks)]
 
 
@@ -49,3 +54,9 @@ def test_two_ranks_equal_one_process(root: Path, tmp_path: Path, case: str, shar
     assert_identical(first, second)
     for name, expected in one.items():
         torch.testing.assert_close(first[name], expected, rtol=1e-10, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_loss_of_nan_on_one_rank_stops_both_at_the_same_step(root: Path, tmp_path: Path) -> None:
+    assert start(root, tmp_path / "two", "diverging", 2, "32-true") != 0
+    for rank in range(2):
+        assert "diverged at step 2: the loss is nan" in (tmp_path / "two" / f"rank{rank}.txt").read_text()
