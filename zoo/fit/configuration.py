@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Union, get_args
 
 import yaml
 from jsonargparse import ArgumentError
@@ -99,6 +99,11 @@ class FitCLI(LightningCLI):
         for key, (kind, text) in _OWN_KEYS.items():
             parser.add_argument(f"--{key}", type=kind | None, default=None, help=text)
         parser.add_lightning_class_args(StageSwitch, "stage")
+        # Tried in its order, Lightning's Union[float, int] makes 1, one batch, to 1.0, all batches.
+        for action in parser._actions:
+            kinds = get_args(getattr(action, "_typehint", None))
+            if {int, float} <= set(kinds):
+                action._typehint = Union[tuple(sorted(kinds, key=lambda kind: kind is not int))]  # type: ignore[attr-defined]  # noqa: UP007
         for source, targets in _LINKS.items():
             for target in targets:
                 parser.link_arguments(source, target)

@@ -60,9 +60,7 @@ def test_png_with_cicp_names_its_signal(tmp_path: Path, write_png: Callable[...,
 
 def test_untagged_png_needs_a_stated_signal(tmp_path: Path, write_png: Callable[..., Path]) -> None:
     file = inspect_coded(write_png(tmp_path / "a.png", codes()))
-    with pytest.raises(
-        DataError, match=r"a\.png: doesn't say its primaries, transfer .*--signal"
-    ):
+    with pytest.raises(DataError, match=r"a\.png: doesn't say its primaries, transfer .*--signal"):
         coded_hdr_signal(file)
     assert coded_hdr_signal(file, PQ16) == PQ16
 

@@ -11,6 +11,7 @@ import torch
 from zoo.cli import main as sritm
 from zoo.errors import ConfigError
 from zoo.fit.budget import Plan, plan
+from zoo.fit.configuration import FitCLI
 from zoo.fit.dashboards import loggers
 from zoo.fit.hardware import fast_precision, resolve_accelerator, resolve_devices
 from zoo.fit.main import _planned
@@ -107,3 +108,10 @@ def test_the_terminal_lists_and_shows_models(capsys: pytest.CaptureFixture[str])
     assert "2,502,595" in capsys.readouterr().out
     assert sritm(["show", "deep_sritm"]) == 2
     assert "did you mean deep_sritm_x" in capsys.readouterr().err
+
+
+def test_one_batch_is_not_taken_for_all_batches() -> None:
+    options = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "0.5"]
+    trainer = FitCLI(["--config", "configs/jsinet_x2.yaml", *options]).config.trainer
+    assert (type(trainer.limit_train_batches), trainer.limit_train_batches) == (int, 1)
+    assert trainer.limit_val_batches == 0.5
