@@ -85,6 +85,8 @@ def _making(recipe: Recipe, sources: Sequence[SourceFacts], command: str | None)
     lines.append(f"Preset `{recipe.preset}`, seed {recipe.seed}: {describe(recipe.sampling)}")
     if recipe.gamut_expansion:
         lines += ["", "Light on BT.709 primaries was widened towards BT.2020's on the HDR side."]
+    if any(source.split != "train" and source.survey.shots is not None for source in sources):
+        lines += ["", f"Validation and test take at most {recipe.val_frames} frames of a film, evenly spread."]
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import tarfile
 import tempfile
@@ -35,6 +36,9 @@ _FIELDS = [
     ("json_bytes", "<i4"),
     ("whole", "?"),
 ]
+
+# Offset and size of a sample's members by their endings; more than one of an ending is damage.
+_Parts = dict[str, list[tuple[int, int]]]
 
 
 def open_index(folder: Path, entry: ShardEntry, tolerate_damage: bool = False) -> np.ndarray:
@@ -135,15 +139,18 @@ def scan_shard(path: Path) -> np.ndarray:
 
 
 def _scan(stream: BinaryIO, name: str) -> np.ndarray:
-    samples: dict[str, dict[str, tuple[int, int]]] = {}
+    samples: dict[str, _Parts] = {}
     try:
         # Each header is read once; the contents are skipped.
-        with tarfile.open(fileobj=stream, mode="r:") as tar:
+        with tarfile.open(fileobj=stream, mode="r:", errors="replace") as tar:
             for member in tar:
+                if member.size < 0:  # tarfile would go back, and round and round
+                    raise tarfile.ReadError(f"{member.name} has {member.size} bytes")
                 folder, _, file = member.name.rpartition("/")
                 key, _, part = file.partition(".")
-                samples.setdefault(f"{folder}/{key}".lstrip("/"), {})[part] = (member.offset_data, member.size)
-    except tarfile.TarError as error:
+                parts = samples.setdefault(f"{folder}/{key}".lstrip("/"), {})
+                parts.setdefault(part, []).append((member.offset_data, member.size))
+    except Exception as error:  # tarfile raises whatever a damaged header leads to
         logger.warning("shard %s can't be read to its end: %s", name, error)
     file_bytes = os.fstat(stream.fileno()).st_size
     return _table(list(samples), [_row(stream, parts, file_bytes) for parts in samples.values()])
@@ -172,7 +179,7 @@ def read_open_sample(stream: BinaryIO, name: str, row: np.void, meta: bool = Tru
         meta: read the sample's record too; else it is left empty, which saves a fifth of the time.
 
     Raises:
-        DataError: the file was cut since it was indexed.
+        DataError: the file was cut or written over since it was indexed.
     """
     fields: Any = row.item()
     key, sdr_start, (h, w), hdr_start, (height, width), text_start, text_bytes, _ = fields
@@ -182,11 +189,15 @@ def read_open_sample(stream: BinaryIO, name: str, row: np.void, meta: bool = Tru
     text = os.pread(file, text_bytes, text_start) if meta else b"{}"
     if len(sdr) != 3 * h * w or len(hdr) != 6 * height * width or (meta and len(text) != text_bytes):
         raise DataError(f"shard {name} was cut off while it was in use; make the set anew")
+    try:
+        record = _record(text)
+    except ValueError as error:
+        raise DataError(f"shard {name} was written over while it was in use; make the set anew") from error
     return Sample(
         key.decode(),
         np.frombuffer(sdr, "u1").reshape(h, w, 3),
         np.frombuffer(hdr, "<u2").reshape(height, width, 3),
-        json.loads(text) if meta else {},
+        record,
     )
 
 
@@ -199,16 +210,27 @@ def _table(keys: list[str], rows: list[tuple]) -> np.ndarray:
     return table
 
 
-def _row(stream: BinaryIO, parts: dict[str, tuple[int, int]], file_bytes: int) -> tuple:
-    """One sample's offsets; all zero and not whole if a part can't be used."""
+def _row(stream: BinaryIO, parts: _Parts, file_bytes: int) -> tuple:
+    """One sample's offsets; all zero and not whole if a part can't be used or is there twice."""
     try:
-        sdr, sdr_size = _array_place(stream, *parts["sdr.npy"], np.dtype("u1"))
-        hdr, hdr_size = _array_place(stream, *parts["hdr.npy"], np.dtype("<u2"))
-        text, text_bytes = parts["json"]
-        whole = max(offset + size for offset, size in parts.values()) <= file_bytes
-    except (KeyError, ValueError):
+        (sdr_place,), (hdr_place,), ((text, text_bytes),) = parts["sdr.npy"], parts["hdr.npy"], parts["json"]
+        sdr, sdr_size = _array_place(stream, *sdr_place, np.dtype("u1"))
+        hdr, hdr_size = _array_place(stream, *hdr_place, np.dtype("<u2"))
+        if max(offset + size for places in parts.values() for offset, size in places) > file_bytes:
+            raise ValueError("cut off")
+        stream.seek(text)
+        _record(stream.read(text_bytes))
+    except Exception:  # numpy reads a header as Python text, and raises whatever a damaged one leads to
         return (0, (0, 0), 0, (0, 0), 0, 0, False)
-    return (sdr, sdr_size, hdr, hdr_size, text, text_bytes, whole)
+    return (sdr, sdr_size, hdr, hdr_size, text, text_bytes, True)
+
+
+def _record(text: bytes) -> dict[str, Any]:
+    """The content of a sample's JSON; ValueError if it is no object."""
+    record = json.loads(text)
+    if not isinstance(record, dict):
+        raise ValueError(f"record {record!r}")
+    return record
 
 
 def _array_place(stream: BinaryIO, offset: int, size: int, dtype: np.dtype) -> tuple[int, tuple[int, int]]:
@@ -219,9 +241,9 @@ def _array_place(stream: BinaryIO, offset: int, size: int, dtype: np.dtype) -> t
         raise ValueError(f"npy version {version}")
     shape, fortran_order, stored = np.lib.format.read_array_header_1_0(stream)
     start = stream.tell()
-    if stored != dtype or fortran_order or len(shape) != 3 or shape[2] != 3:
+    if stored != dtype or fortran_order or len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
         raise ValueError(f"array {stored} {shape}")
-    if start - offset + dtype.itemsize * int(np.prod(shape)) != size:
+    if start - offset + dtype.itemsize * math.prod(shape) != size:
         raise ValueError("array and member differ in size")
     return start, shape[:2]
 

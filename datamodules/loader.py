@@ -70,8 +70,8 @@ class SlotLoader(DataLoader):
     Args:
         dataset: maps a ``Slot`` to a sample.
         batches: the slots of this rank.
-        order: plain facts that the order follows from (seed, size and digest of the set, global batch); a state
-            with other ones is refused in the middle of an epoch.
+        order: plain facts that the order follows from (seed, digest of the set, global batch, windows if any); a state
+            with more, fewer or other ones is refused in the middle of an epoch.
         options: further arguments of ``DataLoader``.
     """
 
@@ -109,11 +109,12 @@ class SlotLoader(DataLoader):
         epoch, done = state["epoch"], state["done"]
         if done >= state["batches"]:
             epoch, done = epoch + 1, 0
-        changed = [name for name, value in self._order.items() if state["order"].get(name) != value]
+        was, now = state["order"], self._order
+        changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]
         if done and changed:
-            was = ", ".join(f"{name} {state['order'].get(name)} (now {self._order[name]})" for name in changed)
+            facts = ", ".join(f"{name} {was.get(name)} (now {now.get(name)})" for name in changed)
             raise ConfigError(
-                f"can't resume within epoch {epoch}: the checkpoint was made with {was}; restore that or resume from "
+                f"can't resume within epoch {epoch}: the checkpoint was made with {facts}; restore that or resume from "
                 "a checkpoint at the end of an epoch"
             )
         self._batches.resume(epoch, done)

@@ -22,7 +22,7 @@ from typing import Any
 from datamodules.card import CARD, SourceFacts, write_card
 from datamodules.dealing import Deal, Scratch
 from datamodules.executors import Workers, open_workers
-from datamodules.manifest import FORMAT_VERSION, SPLITS, Manifest, SourceEntry
+from datamodules.manifest import FORMAT_VERSION, MANIFEST, SPLITS, Manifest, SourceEntry
 from datamodules.parts import Loss, PartRecord, PartTask, make_part, time_part
 from datamodules.plan import (
     Estimate,
@@ -36,7 +36,7 @@ from datamodules.plan import (
     plan_parts,
     run_survey,
 )
-from datamodules.progress import Progress, file_size
+from datamodules.progress import Progress, counted, file_size
 from datamodules.scenes import Scene
 from datamodules.workfolder import WorkFolder
 from zoo.errors import ConfigError, DataError
@@ -56,6 +56,7 @@ def make_set(
     patches: int | None = None,
     stride: int | None = None,
     gamut_expansion: bool = False,
+    val_frames: int = 16,
     workers: int = 1,
     dask: str | None = None,
     keep_going: bool = False,
@@ -76,6 +77,7 @@ def make_set(
         patches: training patches of each frame; None for the preset's number.
         stride: frames of a film from one that is used to the next; None for the preset's.
         gamut_expansion: whether light on BT.709 primaries is widened.
+        val_frames: at most so many frames of a film are validated or tested on.
         workers: processes to compute with; 1 computes in this one.
         dask: address of a Dask scheduler whose workers compute instead; they must see the same folders.
         keep_going: leave out frames and sources that can't be used, and say so, instead of stopping at the first.
@@ -86,17 +88,19 @@ def make_set(
 
     Raises:
         ConfigError: an argument that can't be.
-        DataError: ``folder`` isn't empty or can't be written, a source can't be used, a scene is there twice, the disk
-            is too small, or another set is being made there.
+        DataError: ``folder`` isn't empty, is a mount point or can't be written, a source can't be used, a scene is
+            there twice, the disk is too small, or another set is being made there.
     """
-    making = _Making(Recipe(scale, preset, seed, patches, stride, gamut_expansion), splits, keep_going)
+    recipe = Recipe(scale, preset, seed, patches, stride, gamut_expansion, val_frames)
+    making = _Making(recipe, splits, keep_going)
+    folder = Path(os.path.realpath(folder))  # a link can't be replaced by the set
     work = WorkFolder(folder)
     facts = making.facts()
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        if work.left_over(facts):  # killed between the last two steps, when the set was in its place already
-            work.remove()
-            return Manifest.read(folder)
-        raise DataError(f"{folder} exists and isn't an empty folder; remove it or choose another")
+    if (folder / MANIFEST).is_file() and work.left_over(facts):
+        # Killed between the last two steps, when the set was in its place already.
+        work.remove()
+        return Manifest.read(folder)
+    check_place(folder)
     with _telling_what_is_kept(work, folder), work.held(facts):
         with _workers(workers, dask) as pool:
             sources = making.survey(pool, work)
@@ -118,8 +122,25 @@ def make_set(
         os.rename(work.set, folder)
         work.remove()
     if losses:
-        logger.warning("left out: %d frames or sources; %s names them", len(losses), folder / CARD)
+        left_out = (counted(sum(loss.frames for loss in losses), "frame"), counted(len(making.lost_sources), "source"))
+        logger.warning("left out: %s and %s; %s names them", *left_out, folder / CARD)
     return manifest
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder that a set can't be put in the place of.
+
+    Raises:
+        DataError: it isn't empty, is a mount point, or lies where nothing can be written.
+    """
+    folder = Path(os.path.realpath(folder))
+    if os.path.ismount(folder):
+        raise DataError(f"{folder} is a mount point, which a set can't replace; give a folder inside it")
+    parent = next(parent for parent in folder.parents if parent.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        raise DataError(f"can't write {folder}: {parent} is no folder that takes files; choose another")
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(f"{folder} exists and isn't an empty folder; remove it or choose another")
 
 
 def estimate_set(
@@ -193,7 +214,7 @@ class _Making:
         surveys: dict[str, Survey] = {}
         tasks = []
         for _, scene in self._scenes:
-            survey = work.survey(scene.name) if work else None
+            survey = work.survey(scene) if work else None
             if work and survey and (changed := survey.changed_file()):
                 if not work.forget(scene.name):
                     raise DataError(
@@ -285,12 +306,14 @@ class _Making:
 
 
 def _check_splits(sources: Sequence[Surveyed]) -> None:
-    """Refuse one picture under two names in two splits: what is held out would be trained on."""
+    """Refuse one picture under two names in two splits: what is held out would be trained on. In one, only tell."""
     seen: dict[str, tuple[str, Scene]] = {}
     for split, scene, survey in sources:
         other_split, other = seen.setdefault(survey.digest, (split, scene))
         if other_split != split:
             raise DataError(f"{other.path} ({other_split}) and {scene.path} ({split}) are the same; keep one of them")
+        if other is not scene:
+            logger.warning("%s and %s are the same; what they show counts twice in %s", other.path, scene.path, split)
 
 
 def _seconds(pool: Workers, sources: Sequence[Surveyed], parts: Sequence[Part]) -> dict[str, float]:
@@ -323,7 +346,8 @@ def _check_room(folder: Path, expected: Estimate) -> None:
     if expected.peak_bytes > free + made:
         raise DataError(
             f"the set needs {file_size(expected.peak_bytes)} of disk while it is made, {folder.parent} has "
-            f"{file_size(free + made)}; make room, choose another folder, or take fewer patches or a larger stride"
+            f"{file_size(free + made)}; make room, choose another folder, or take fewer patches, fewer frames "
+            "to validate on, or a larger stride"
         )
 
 
@@ -339,4 +363,6 @@ def _telling_what_is_kept(work: WorkFolder, folder: Path) -> Iterator[None]:
             message, hint = f"can't write {folder}: {error.strerror or error}; make room or choose another folder", ""
         if made := work.parts_made():
             message += f" ({made} finished parts are kept in {work.path}; the same command goes on{hint})"
+        elif made := work.surveys_made():
+            message += f" (what was learnt of {counted(made, 'source')} is kept in {work.path})"
         raise DataError(message) from error

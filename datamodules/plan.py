@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ _PART_BYTES = 64 * 2**20
 # What a sample takes beside its codes: headers of three members, padding, and its record.
 _OVERHEAD_BYTES = 4096
 
+_SOURCES_CODE = Path(__file__).parent / "sources"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -38,6 +41,7 @@ class Recipe:
         patches: training patches of each frame; None for the preset's number.
         stride: frames of a film from one that is used to the next; None for the preset's.
         gamut_expansion: whether light on BT.709 primaries is widened.
+        val_frames: at most so many frames of a film are validated or tested on; they are whole, and large.
 
     Raises:
         ConfigError: a value that can't be.
@@ -49,12 +53,15 @@ class Recipe:
     patches: int | None = None
     stride: int | None = None
     gamut_expansion: bool = False
+    val_frames: int = 16
 
     def __post_init__(self) -> None:
         preset(self.preset)
         if self.scale not in (1, 2, 4):
             raise ConfigError(f"scale {self.scale} is unknown; known: 1, 2, 4")
-        for name, value, least in (("seed", self.seed, 0), ("patches", self.patches, 1), ("stride", self.stride, 1)):
+        least_values = {"seed": 0, "patches": 1, "stride": 1, "val_frames": 1}
+        for name, least in least_values.items():
+            value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name} is {value}; it must be at least {least}")
 
@@ -135,12 +142,13 @@ class Part:
     opened: Path | None = None
 
     def source(self) -> Source:
-        """The source, as the survey has opened it, or opened anew.
+        """The source, as the survey has opened it, or opened anew where sources are read by newer code.
 
         Raises:
             DataError: it can't be used.
         """
-        if self.opened is not None and self.opened.is_file():
+        code_time = max(file.stat().st_mtime for file in _SOURCES_CODE.glob("*.py"))
+        if self.opened is not None and self.opened.is_file() and self.opened.stat().st_mtime > code_time:
             source: Source = pickle.loads(self.opened.read_bytes())
             return source
         return self.scene.open()
@@ -224,10 +232,18 @@ def run_survey(task: SurveyTask) -> Survey | str:
             return str(error)
         raise
     if task.folder is not None:
+        # A record there is of another source of this name; it must not vouch for this one.
+        (task.folder / f"{task.scene.name}.json").unlink(missing_ok=True)
         with replacing(task.folder / f"{task.scene.name}.pickle") as temporary:
             temporary.write_bytes(pickle.dumps(source))
-        write_json(task.folder / f"{task.scene.name}.json", asdict(survey))
+        write_json(task.folder / f"{task.scene.name}.json", {"scene": repr(task.scene), **asdict(survey)})
     return survey
+
+
+def read_survey(path: Path, scene: Scene) -> Survey | None:
+    """What ``run_survey`` wrote; None if it was of a source by another path or reading."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Survey.parse(content) if content.pop("scene", None) == repr(scene) else None
 
 
 Surveyed = tuple[str, Scene, Survey]
@@ -242,7 +258,8 @@ def by_scene(sources: Sequence[Surveyed]) -> dict[str, Survey]:
 def plan_parts(sources: Sequence[Surveyed], recipe: Recipe, surveys: Path | None) -> list[Part]:
     """Share out the frames of all sources.
 
-    Of a film the preset's strides choose frames, shot by shot; of other sources every frame is used.
+    Of a film the preset's strides choose frames, shot by shot, and validation and test take few of them, evenly spread.
+    Of other sources every frame is used.
 
     Args:
         sources: in the order of the set.
@@ -255,6 +272,8 @@ def plan_parts(sources: Sequence[Surveyed], recipe: Recipe, surveys: Path | None
             frames = list(range(survey.frame_count))
         else:
             frames = frame_numbers(recipe.sampling, recipe.seed, scene.name, survey.frame_count, survey.shots)
+            if split != "train":
+                frames = _spread(frames, recipe.val_frames)
         each = max(1, _PART_BYTES // (samples_of_frame(split, survey, recipe) * sample_bytes(split, survey, recipe)))
         opened = None if surveys is None else surveys / f"{scene.name}.pickle"
         parts.extend(
@@ -262,6 +281,12 @@ def plan_parts(sources: Sequence[Surveyed], recipe: Recipe, surveys: Path | None
             for number, start in enumerate(range(0, len(frames), each))
         )
     return parts
+
+
+def _spread(frames: Sequence[int], most: int) -> list[int]:
+    """At most so many of the frames, each from the middle of an equal share of them."""
+    count = min(most, len(frames))
+    return [frames[(2 * i + 1) * len(frames) // (2 * count)] for i in range(count)]
 
 
 def samples_of_frame(split: str, survey: Survey, recipe: Recipe) -> int:

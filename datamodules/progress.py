@@ -26,6 +26,11 @@ def file_size(count: float) -> str:
     return f"{count / 1000:.3g} TB"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things for people: ``1 frame``, ``25 frames``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 class Progress:
     """Counts what is done and logs it, with the time that the rest will take at the pace so far.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import shlex
 import shutil
 import tempfile
@@ -26,11 +27,18 @@ from zoo.errors import DataError
 logger = logging.getLogger(__name__)
 
 # A transfer slower than 1 kB/s over 30 s counts as failed.
-_CURL = "curl --fail --silent --show-error --location --connect-timeout 20 --speed-limit 1000 --speed-time 30 {url}"
+_CURL = (
+    "curl --fail --silent --show-error --location --globoff --connect-timeout 20 --speed-limit 1000 --speed-time 30 "
+    "{url}"
+)
 _COMMANDS = {"http": _CURL, "https": _CURL, "s3": "aws s3 cp {url} -", "gs": "gsutil cat {url}"}
 
 # Seconds between one try and the next; one more try than waits.
 _WAITS = (1.0, 2.0, 4.0, 8.0)
+
+# What curl says of a status that blames the request, so that a second one would fare no better. 408 (request timeout)
+# and 429 (too many requests) ask for another try.
+_REFUSAL = re.compile(r"returned error: 4(?!08|29)\d\d")
 
 _CHUNK = 1 << 20
 
@@ -39,6 +47,10 @@ T = TypeVar("T")
 
 class TransferError(Exception):
     """One try to fetch a file failed; another may not."""
+
+
+class RefusalError(TransferError):
+    """The server refuses the request, and will refuse the next."""
 
 
 def is_remote(root: str) -> bool:
@@ -58,7 +70,7 @@ def transfer(url: str, target: IO[bytes], most_bytes: int | None = None) -> tupl
         Bytes fetched and their SHA-256 in hex. That these are all bytes of the file isn't certain with every server.
 
     Raises:
-        TransferError: what the server or the line said.
+        TransferError: what the server or the line said; ``RefusalError`` where another try is of no use.
         DataError: the program that fetches such URLs is missing.
         OSError: ``target`` can't be written.
     """
@@ -86,19 +98,21 @@ def transfer(url: str, target: IO[bytes], most_bytes: int | None = None) -> tupl
                 raise
             lines = complaints.read().decode(errors="replace").split("\n")
             reason = next((line for line in reversed(lines) if line.strip()), f"{program} failed")
-            raise TransferError(reason) from error
+            raise (RefusalError if _REFUSAL.search(reason) else TransferError)(reason) from error
     return count, digest.hexdigest()
 
 
 def with_retries(url: str, attempt: Callable[[], T]) -> T:
-    """Try again after a ``TransferError``, five times in all, 15 seconds of waiting in all.
+    """Try again after a ``TransferError``, five times in all, 15 seconds of waiting in all; not after a refusal.
 
     Raises:
-        DataError: the last try failed too; it names the URL and says why.
+        DataError: the last try failed too, or the server refused; it names the URL and says why.
     """
     for number, wait in enumerate((*_WAITS, None), 1):
         try:
             return attempt()
+        except RefusalError as error:
+            raise DataError(f"{url} can't be fetched: {error}; check the address and the server") from error
         except TransferError as error:
             if wait is None:
                 raise DataError(

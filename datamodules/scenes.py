@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,7 +109,8 @@ def find_scenes(paths: Iterable[Path], reading: Reading = Reading()) -> list[Sce
 
     Args:
         paths: each a file; a pair as ``HDR+SDR``, two files or two folders; a folder of pairs, which is one source; or
-            any other folder, of which each file is a source (those of its subfolders aren't).
+            any other folder, of which each file is a source that opens by itself and isn't hidden (those of its
+            subfolders aren't). What else it holds is counted in one line of the log.
         reading: how to read them.
 
     Raises:
@@ -118,7 +120,7 @@ def find_scenes(paths: Iterable[Path], reading: Reading = Reading()) -> list[Sce
     for path in paths:
         hdr_path, sdr_path = _sides(path)
         if sdr_path is None and hdr_path.is_dir() and not is_paired_folder(hdr_path):
-            found = [file for file in hdr_path.iterdir() if file.suffix.lower() in SUFFIXES]
+            found = _sources_in(hdr_path)
             if not found:
                 raise DataError(f"folder {path} holds no source ({', '.join(SUFFIXES)}); name another")
             scenes.update(Scene(scene_name(file), file, reading=reading) for file in found)
@@ -127,6 +129,17 @@ def find_scenes(paths: Iterable[Path], reading: Reading = Reading()) -> list[Sce
         else:
             raise DataError(f"{path} is no source; give {', '.join(SUFFIXES)} files, or folders of them")
     return sorted(scenes, key=lambda scene: (scene.name, scene.path))
+
+
+def _sources_in(folder: Path) -> list[Path]:
+    """The files of a folder that are sources by themselves; hidden ones are litter of file systems and editors."""
+    shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    found = [path for path in shown if path.is_file() and path.suffix.lower() in SUFFIXES]
+    others = Counter("folders" if path.is_dir() else path.suffix.lower() or "no ending" for path in {*shown} - {*found})
+    if others:
+        listed = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
+        logger.info("%s gives %d sources; left out: %s", folder, len(found), listed)
+    return found
 
 
 def _sides(path: Path) -> tuple[Path, Path | None]:
@@ -147,7 +160,8 @@ def read_split(split_file: Path, folders: Sequence[Path], reading: Reading = Rea
 
     Each ``file`` is looked for beside the split file, then in ``folders``; so is ``sdr``, the other side of a pair.
     Entries that are nowhere are named in one line of the log. Without ``scene``, the name follows from the file's.
-    ``licence`` of an entry, or beside the splits for all, is recorded; other keys are ignored.
+    ``licence`` of an entry, or beside the splits for all, is recorded; other keys are ignored, lists among them with a
+    line of the log, because one may be a split that is misspelt.
 
     Args:
         split_file: the JSON file.
@@ -176,10 +190,15 @@ def read_split(split_file: Path, folders: Sequence[Path], reading: Reading = Rea
                 name = scene_name(Path(entry.get("scene") or path.name))
                 licence = entry.get("licence", content.get("licence"))
                 splits[split].append(Scene(name, path, licence, sdr_path, reading))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        ignored = [key for key, value in content.items() if isinstance(value, list) and key not in SPLITS]
+    except OSError as error:
+        raise DataError(f"split file {split_file} can't be read: {error.strerror or error}; name another") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"split file {split_file} can't be read ({error!r}); it is JSON with lists of entries with a `file` each"
         ) from error
+    if ignored:
+        logger.warning("%s: ignored %s; the splits are %s", split_file, ", ".join(ignored), ", ".join(SPLITS))
     if missing:
         logger.warning("%d of %d sources of %s not found: %s", len(missing), wanted, split_file, ", ".join(missing))
     if not any(splits.values()):

@@ -132,6 +132,19 @@ class ShardSet:
             return [LocalShard(Path(self.name), entry) for entry in entries]
         return [RemoteShard(self.name, entry, self.cache) for entry in entries]
 
+    def check_room(self, split: str) -> None:
+        """Refuse a cache that can't hold each shard of a split by itself.
+
+        Raises:
+            ConfigError: it can't.
+        """
+        largest = max((entry.bytes for entry in self.manifest.splits.get(split, ())), default=0)
+        if self.cache is not None and largest > self.cache.max_bytes:
+            raise ConfigError(
+                f"a cache of {self.cache.max_bytes} bytes can't hold the {split} shards of {self.name}, of up to "
+                f"{largest} bytes; set data.cache_bytes to {largest} or more"
+            )
+
     def window(self, split: str, cache_bytes: int) -> int | None:
         """Shards that are mixed with each other at a time, so that two such windows fit in the cache.
 

@@ -19,7 +19,7 @@ from datamodules.cache import ShardCache
 from datamodules.datasets import TrainingPatches, WholeFrames, collate
 from datamodules.embedded import embedded_root, make_embedded
 from datamodules.home import sritm_home
-from datamodules.jitter import ColourJitter
+from datamodules.jitter import ColourJitter, check_pair, check_preset
 from datamodules.loader import SlotBatches, SlotLoader, same_size_batches
 from datamodules.mixture import MixedOrder, Part
 from datamodules.reader import ShardReader
@@ -54,8 +54,9 @@ class SRITMDataModule(pl.LightningDataModule):
         global_batch_size: training samples for all ranks together; if given it replaces ``batch_size``.
         crop: HR pixels of the training crops, one value or one for each of two stages; multiples of the scale.
         stage_epoch: the epoch with which the second stage begins; None where there is one stage.
-        exposure_jitter: largest random change of exposure in stops; 0 is none. For pairs of the preset ``val-v1``.
-        hue_jitter: put R, G and B in a random order. For pairs of the preset ``val-v1``.
+        exposure_jitter: largest random change of exposure in stops; 0 is none. For pairs of scene light by the preset
+            ``val-v1``.
+        hue_jitter: put R, G and B in a random order. For the same pairs.
         seed: of order, crops, turns and jitter; not negative.
         num_workers: processes that read, for each rank.
         val_batch_size: frames of one size in a batch of validation and test.
@@ -265,8 +266,22 @@ class SRITMDataModule(pl.LightningDataModule):
         shards = [shard for each in self.sets for shard in each.shards("train")]
         reader = ShardReader(shards, self.scale, self.tolerate_damage, max(self.crops.sizes))
         reader.index_all(remote=False)
+        if self.exposure_jitter or self.hue_jitter:
+            self._check_jitter(reader)
         self._readers["train"] = reader
         self._order = self._mixed_order()
+
+    def _check_jitter(self, reader: ShardReader) -> None:
+        """Refuse sets that can't be jittered by what is at hand: the preset and, of a local set, one sample."""
+        first = 0
+        for each in self.sets:
+            check_preset(each.name, each.manifest.preset)
+            end = first + each.manifest.samples("train")
+            if each.cache is None:
+                sample = next(filter(None, map(reader.read_if_there, range(first, end))), None)
+                if sample is not None:
+                    check_pair(sample)
+            first = end
 
     def _mixed_order(self) -> MixedOrder:
         remote = sum(each.cache is not None for each in self.sets)
@@ -284,13 +299,14 @@ class SRITMDataModule(pl.LightningDataModule):
 
     def _setup_frames(self, split: str, scenes: Sequence[str] | None) -> None:
         first = self.sets[0]
+        first.check_room(split)
         reader = ShardReader(first.shards(split), self.scale, self.tolerate_damage)
         # Remote ones too: which frames there are, and of what size, must be known to divide them among the ranks.
         reader.index_all()
         self._readers[split] = reader
         frames = [frame for frame in range(len(reader)) if reader.has(frame)]
         if scenes is not None:
-            scene_of = {frame: reader.meta(frame)["scene"] for frame in frames}
+            scene_of = {frame: str(reader.meta(frame).get("scene")) for frame in frames}
             known = sorted(set(scene_of.values()))
             if unknown := sorted(set(scenes) - set(known)):
                 raise ConfigError(

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.manifest import ShardEntry
-from datamodules.plan import Survey
+from datamodules.plan import Survey, read_survey
+from datamodules.scenes import Scene
 from datamodules.shards import UNFINISHED, is_whole, write_json
 from zoo.errors import DataError
 
@@ -40,11 +41,13 @@ class WorkFolder:
     def held(self, facts: dict[str, Any]) -> Iterator[None]:
         """Hold the folder for one process; made if it isn't there, kept if anything in it is worth it.
 
+        Surveys alone bind it to no plan: each says which source it is of.
+
         Args:
             facts: what the set follows from, as JSON takes it.
 
         Raises:
-            DataError: another process holds it, or it belongs to a set of other facts.
+            DataError: another process holds it, or it has parts of a set of other facts.
             OSError: it can't be written.
         """
         self.path.mkdir(parents=True, exist_ok=True)
@@ -63,7 +66,7 @@ class WorkFolder:
             try:
                 yield
             except BaseException:
-                if not self.parts_made():
+                if not (self.parts_made() or self.surveys_made()):
                     self.remove()
                 raise
 
@@ -75,10 +78,14 @@ class WorkFolder:
         """How many parts are finished."""
         return sum(1 for _ in self.parts.glob("*/*.json"))
 
-    def survey(self, scene: str) -> Survey | None:
-        """The survey of a scene that was surveyed before."""
-        path = self.surveys / f"{scene}.json"
-        return Survey.parse(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    def surveys_made(self) -> int:
+        """How many sources are surveyed."""
+        return sum(1 for _ in self.surveys.glob("*.json"))
+
+    def survey(self, scene: Scene) -> Survey | None:
+        """The survey of a source that was surveyed before, by the same path and reading."""
+        path = self.surveys / f"{scene.name}.json"
+        return read_survey(path, scene) if path.is_file() else None
 
     def forget(self, scene: str) -> bool:
         """Drop what was made of a scene; False if shards of the set hold it already."""
@@ -119,14 +126,16 @@ class WorkFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _check(self, facts: dict[str, Any]) -> None:
-        if not self._plan.is_file():
-            write_json(self._plan, facts)
-        elif (begun := self._read_plan()) != facts:
+        begun = self._read_plan() if self._plan.is_file() else None
+        if begun == facts:
+            return
+        if begun is not None and self.parts_made():
             other = ", ".join(key for key in facts if facts[key] != begun.get(key))
             raise DataError(
                 f"{self.path} holds an unfinished set with another {other}; finish it with its own command, or remove "
                 "that folder"
             )
+        write_json(self._plan, facts)
 
     def _read_plan(self) -> dict[str, Any]:
         return json.loads(self._plan.read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.making import estimate_set, make_set
+from datamodules.making import check_place, estimate_set, make_set
 from datamodules.plan import Recipe
 from datamodules.presets import PRESETS
 from datamodules.progress import ProgressHandler
@@ -57,6 +57,13 @@ def parser() -> argparse.ArgumentParser:
     samples.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
     samples.add_argument("--patches", type=int, metavar="N", help="training patches of each frame (default: preset's)")
     samples.add_argument("--stride", type=int, metavar="N", help="use one frame in N of a film (default: preset's)")
+    samples.add_argument(
+        "--val-frames",
+        type=int,
+        default=16,
+        metavar="N",
+        help="take at most N whole frames of each film to validate and report on (default: %(default)s)",
+    )
     samples.add_argument(
         "--gamut-expansion", action="store_true", help="widen colours on BT.709 primaries on the HDR side"
     )
@@ -105,7 +112,7 @@ def _signal(text: str) -> Signal:
 
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 1920x1080")
     return int(height), int(width)
 
@@ -146,7 +153,7 @@ def command_of(arguments: argparse.Namespace) -> str:
     for name in ("val", "test"):
         if sources := getattr(arguments, name):
             words += [f"--{name}", *sources]
-    for name in ("split", "scale", "preset", "seed", "patches", "stride", "signal", "sdr_signal"):
+    for name in ("split", "scale", "preset", "seed", "patches", "stride", "val_frames", "signal", "sdr_signal"):
         if (value := getattr(arguments, name)) is not None:
             words += [f"--{name.replace('_', '-')}", value]
     words += [f"--{name.replace('_', '-')}" for name in ("flat", "gamut_expansion") if getattr(arguments, name)]
@@ -162,6 +169,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Make the set, or estimate it, and print what came of it."""
     splits = scenes_by_split(arguments)
     if arguments.dry_run:
+        check_place(arguments.output)
         recipe = Recipe(
             arguments.scale,
             arguments.preset,
@@ -169,6 +177,7 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.patches,
             arguments.stride,
             arguments.gamut_expansion,
+            arguments.val_frames,
         )
         print(estimate_set(splits, recipe, arguments.workers, arguments.dask))
         return
@@ -181,6 +190,7 @@ def run(arguments: argparse.Namespace) -> None:
         patches=arguments.patches,
         stride=arguments.stride,
         gamut_expansion=arguments.gamut_expansion,
+        val_frames=arguments.val_frames,
         workers=arguments.workers,
         dask=arguments.dask,
         keep_going=arguments.keep_going,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from datamodules.sources.decoding import Tags
 from datamodules.sources.frame import Picture
-from datamodules.sources.tagged_signal import HDR_TRANSFERS, chroma_siting, tagged_signal
+from datamodules.sources.tagged_signal import HDR_TRANSFERS, check_range, chroma_siting, tagged_signal
 from zoo.color.chroma import upsample_chroma
 from zoo.errors import DataError
 from zoo.signal import Signal
@@ -113,7 +113,7 @@ def read_coded(file: CodedFile, signal: Signal) -> Picture:
     Of an AVIF file with a gain map this is the base picture.
 
     Raises:
-        DataError: truncated or damaged, turned, or codes that the signal doesn't have.
+        DataError: truncated or damaged, turned, or codes that the signal doesn't have or that contradict its range.
     """
     try:
         with _opened(file.path) as container:
@@ -126,6 +126,7 @@ def read_coded(file: CodedFile, signal: Signal) -> Picture:
     highest = codes.max().item()
     if highest > signal.peak:
         raise DataError(f"{file.path}: holds code {highest:g}, which a signal of {signal.depth} bits doesn't have")
+    check_range(file.path, codes[0].numpy(), signal)
     return Picture(codes / signal.peak, signal)
 
 

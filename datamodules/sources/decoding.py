@@ -190,15 +190,14 @@ def decode_planes(video: VideoFile, numbers: range) -> Iterator[Planes]:
 
 
 def decode_key_planes(video: VideoFile) -> Iterator[Planes]:
-    """Decode the key frames only, which takes a small part of the time that all frames take.
+    """Decode the key frames only, which takes a small part of the time that all frames take; damaged ones are left out.
 
-    Raises:
-        DataError: a key frame is damaged.
+    They are for looking over a film: what is damaged is an error when it is asked for, in ``decode_planes``.
     """
     with _opened(video.path) as container:
         stream = _picture_stream(video.path, container)
         stream.codec_context.skip_frame = "NONKEY"
-        for number, frame in _numbered(video, container.decode(stream)):
+        for number, frame in _numbered(video, _undamaged(container, stream)):
             yield Planes(number, _planes(frame))
 
 
@@ -512,7 +511,7 @@ def _decode_from(video: VideoFile, key: int) -> Iterator[tuple[int, av.VideoFram
             if start:
                 container.seek(int(video.pts[start]), stream=stream)
             # Before a key frame that was sought come frames that refer to what was passed over.
-            frames = (item for item in _numbered(video, container.decode(stream)) if item[0] >= start)
+            frames = (item for item in _numbered(video, _decoded(container, stream)) if item[0] >= start)
             first = next(frames, None)
             if start and (first is None or first[0] != start):
                 continue
@@ -527,6 +526,38 @@ def _decode_from(video: VideoFile, key: int) -> Iterator[tuple[int, av.VideoFram
             if expected < len(video.pts):
                 raise DataError(f"{video.path}: frame {expected} is missing, the data there is damaged")
             return
+
+
+def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet | None]:
+    """Packets of a stream up to the last that can be read, then None, at which a decoder gives what it holds back."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except av.FFmpegError:  # said by ``_index``, which ends here too
+        pass
+    yield None
+
+
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Frames up to the first packet that ``_index`` leaves out as incomplete; those after it may refer to it."""
+    for packet in _packets(container, stream):
+        if packet is not None and packet.is_corrupt:
+            yield from stream.decode(None)
+            return
+        yield from stream.decode(packet)
+
+
+def _undamaged(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """All frames but those that are damaged, as far as the decoder can tell."""
+    for packet in _packets(container, stream):
+        if packet is not None and packet.is_corrupt:
+            continue
+        try:
+            frames = stream.decode(packet)
+        except av.FFmpegError:
+            continue
+        yield from (frame for frame in frames if not frame.is_corrupt)
 
 
 def _numbered(video: VideoFile, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:

@@ -25,7 +25,8 @@ class KaistMat:
 
     Codes are Y'CbCr 4:4:4 in the order Y, Cb, Cr: 8-bit BT.709 and 10-bit PQ BT.2020, both narrow range. Training files
     hold HDR patches of 160x160 and SDR patches of 80x80 or 40x40, test files whole frames, whose SDR side may be of HDR
-    size. Any size is taken as long as HDR is 1, 2 or 4 times SDR, and any type of number that holds whole codes.
+    size. Any size is taken as long as HDR is 1, 2 or 4 times SDR, and any type of number that holds whole codes, but no
+    8-bit integers for HDR: codes that were scaled or clipped to them would pass for dark 10-bit ones.
 
     Args:
         sdr_path: ``.mat`` with ``SDR_data``, ``SDR`` or ``SDR_YUV``, in MATLAB (h, w, 3, n); version 5, 7 or 7.3.
@@ -43,6 +44,11 @@ class KaistMat:
         self.scene = scene_name(hdr_path)
         self._sdr = _inspect(sdr_path, _SDR_VARIABLES)
         self._hdr = _inspect(hdr_path, _HDR_VARIABLES)
+        if self._hdr.kind in ("uint8", "int8"):
+            raise DataError(
+                f"{hdr_path}: {self._hdr.name} holds {self._hdr.kind}, too small for the 10-bit codes of HDR; "
+                "give the codes from 0 to 1023 as they were, as uint16 for example"
+            )
         self.frame_count = self._hdr.count
         self.size = self._hdr.size
         if self._sdr.count != self._hdr.count:
@@ -76,6 +82,7 @@ class _MatVariable:
     Attributes:
         path: the file.
         name: of the variable.
+        kind: type of its numbers, by the name that NumPy or MATLAB gives it.
         count: pictures.
         size: height and width.
         is_hdf5: whether the file is of version 7.3, else of 5 or 7.
@@ -83,6 +90,7 @@ class _MatVariable:
 
     path: Path
     name: str
+    kind: str
     count: int
     size: tuple[int, int]
     is_hdf5: bool
@@ -156,7 +164,7 @@ def _inspect(path: Path, names: tuple[str, ...]) -> _MatVariable:
         raise DataError(f"{path}: {name} is {'x'.join(map(str, shape)) or kind} instead of h x w x 3 x n")
     if not kind.startswith(("uint", "int", "float", "single", "double")):
         raise DataError(f"{path}: {name} holds {kind} instead of numbers")
-    return _MatVariable(path, name, shape[3] if len(shape) == 4 else 1, (shape[0], shape[1]), is_hdf5)
+    return _MatVariable(path, name, kind, shape[3] if len(shape) == 4 else 1, (shape[0], shape[1]), is_hdf5)
 
 
 def _picture(codes: np.ndarray, signal: Signal, path: Path, number: int) -> Picture:

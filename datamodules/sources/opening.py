@@ -42,10 +42,11 @@ def open_source(
         sdr_signal: of the SDR side, likewise.
         panoramic: whether an ``.exr`` or ``.hdr`` is a panorama. None takes pictures that are twice as wide as high,
             the height a multiple of 8, for panoramas.
-        hdr_range: of a folder's HDR pictures; see ``PairedFolder``.
+        hdr_range: of a folder's HDR pictures; see ``PairedFolder``. Scene light and Ultra HDR ignore it too.
 
     Raises:
-        DataError: no such file, another kind of file, or one that its source refuses.
+        DataError: no such file, another kind of file, one that its source refuses, or ``hdr_range`` for codes that
+            aren't a folder's.
         SignalError: a stated signal that can't be used.
     """
     suffix = path.suffix.lower()
@@ -53,6 +54,10 @@ def open_source(
         raise DataError(f"{path}: no such file or folder")
     if path.is_dir():
         return PairedFolder(path, pair, signal, sdr_signal, hdr_range)
+    if hdr_range != "full" and suffix in (*coded.SUFFIXES, *_VIDEO_SUFFIXES, ".mat"):
+        raise DataError(
+            f"{path}: range {hdr_range} is for folders of pairs only; give the folder, or leave the range out"
+        )
     if suffix in coded.SUFFIXES:
         return CodedStill(path, signal, pair, sdr_signal)
     if suffix in _VIDEO_SUFFIXES:

@@ -35,8 +35,8 @@ _NAMED_AT_MOST = 5  # files in a message
 class PairedFolder:
     """Two folders of PNG or AVIF pictures under the same names, one of HDR and one of SDR; see ``Source``.
 
-    Frames are in the order of their names. The SDR pictures have the size of the HDR ones, or are already reduced to
-    1/2 or 1/4. A frame's ``meta`` names its ``file``.
+    Frames are in the order of their names; hidden files (named with a dot in front) are none. The SDR pictures have the
+    size of the HDR ones, or are already reduced to 1/2 or 1/4. A frame's ``meta`` names its ``file``.
 
     Args:
         path: the folder of HDR pictures; or, without ``sdr_path``, a folder that holds both folders, named alike but
@@ -99,9 +99,14 @@ def is_paired_folder(path: Path) -> bool:
     return path.is_dir() and bool(_twins(path))
 
 
+def _shown(folder: Path) -> list[Path]:
+    """What a folder holds but for hidden files, of which systems leave some with a picture's ending (``._0.png``)."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
 def _twins(path: Path) -> list[tuple[Path, Path]]:
     """HDR and SDR folders in a folder."""
-    folders = {folder.name.lower(): folder for folder in path.iterdir() if folder.is_dir()}
+    folders = {folder.name.lower(): folder for folder in _shown(path) if folder.is_dir()}
     names = ((name, name.replace("hdr", "sdr")) for name in sorted(folders) if "hdr" in name)
     return [(folders[hdr], folders[sdr]) for hdr, sdr in names if sdr in folders]
 
@@ -133,7 +138,7 @@ def _pictures(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     pictures: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(_shown(folder)):
         if path.suffix.lower() in SUFFIXES:
             if path.stem in pictures:
                 raise DataError(f"{path}: {pictures[path.stem].name} has the same name; keep one of them")

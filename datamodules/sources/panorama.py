@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +80,16 @@ def is_panorama_size(height: int, width: int) -> bool:
 
 
 def scene_name(path: Path) -> str:
-    """Name of the scene in a file: its stem without a size such as ``_1k``; signs but letters, digits, - become _."""
-    return re.sub(r"[^\w-]", "_", re.sub(r"_\d+k$", "", path.stem), flags=re.ASCII)
+    """Name of the scene in a file: its stem without a size such as ``_1k``, in ASCII, for any file system and archive.
+
+    Signs but A-Z, a-z, 0-9, - become _. Letters of other scripts do too, which would make many names one; so such
+    names end in 8 hexadecimal digits of the SHA-256 of the stem, in Unicode's form NFC.
+    """
+    stem = unicodedata.normalize("NFC", re.sub(r"_\d+k$", "", path.stem))
+    name = re.sub(r"[^\w-]", "_", stem, flags=re.ASCII)
+    if stem.isascii():
+        return name
+    return f"{name}-{hashlib.sha256(stem.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def _check_geometry(path: Path, height: int, width: int) -> None:

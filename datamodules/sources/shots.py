@@ -21,13 +21,10 @@ def shot_starts(video: VideoFile) -> tuple[int, ...]:
     Only key frames are looked at: encoders put one at a cut, and decoding them alone takes a small part of the time.
     A key frame begins a shot when the histogram of its luma differs from that of the key frame before it by 0.4 of the
     pixels. So a cut is found at its frame where the encoder has set a key frame, else at the next key frame (within
-    one group of pictures); fades and dissolves may count as cuts or not.
+    one group of pictures), and so where that key frame is damaged; fades and dissolves may count as cuts or not.
 
     Returns:
         Rising numbers, 0 the first.
-
-    Raises:
-        DataError: a key frame is damaged.
     """
     starts = [0]
     last = None

@@ -13,8 +13,8 @@ from zoo.signal import HDR10_VIDEO, SDR_VIDEO, Signal
 
 HDR_TRANSFERS = ("pq", "hlg")
 
-# Codes below 4 (of 10 bit) are kept for timing in narrow range (ITU-R BT.2100, Table 9). Pictures in full range have
-# them wherever they are black; ringing of a codec reaches them in single pixels only.
+# Codes below 4 and above 1019 (of 10 bit) are kept for timing in narrow range (ITU-R BT.2100, Table 9). Pictures in
+# full range have them wherever they are black or clipped; ringing of a codec reaches them in single pixels only.
 _MAX_RESERVED = 0.01
 
 
@@ -109,19 +109,26 @@ def chroma_siting(stated: Siting | None, signal: Signal) -> Siting:
     return stated or ("topleft" if signal.primaries == "bt2020" else "left")
 
 
-def check_range(video: VideoFile, number: int, luma: np.ndarray, signal: Signal) -> None:
-    """Refuse a frame in narrow range whose blacks lie where only full range has codes.
+def check_range(path: Path, luma: np.ndarray, signal: Signal, picture: str = "the picture") -> None:
+    """Refuse a picture in narrow range whose blacks or whites lie where only full range has codes.
+
+    Args:
+        path: the file, for messages.
+        luma: codes of Y', or of R'.
+        signal: what they mean.
+        picture: which one of the file, for messages.
 
     Raises:
-        DataError: more than one in a hundred luma codes is reserved.
+        DataError: more than one in a hundred codes is reserved.
     """
     if signal.range == "full":
         return
-    reserved = np.count_nonzero(luma < 2 ** (signal.depth - 8)) / luma.size
+    step = 2 ** (signal.depth - 8)
+    reserved = np.count_nonzero((luma < step) | (luma > signal.peak - step)) / luma.size
     if reserved > _MAX_RESERVED:
         raise DataError(
-            f"{video.path}: {100 * reserved:.0f} % of frame {number} lies below the codes of narrow range; it seems to "
-            "be in full range; correct the file's tags, or the signal that you state"
+            f"{path}: {100 * reserved:.0f} % of {picture} lies outside the codes of narrow range; it seems to be in "
+            "full range; correct the file's tags, or the signal that you state"
         )
 
 

@@ -75,5 +75,5 @@ def video_picture(video: VideoFile, planes: Planes, signal: Signal, siting: Siti
     Raises:
         DataError: codes that contradict the signal's range.
     """
-    check_range(video, planes.number, planes.codes[0], signal)
+    check_range(video.path, planes.codes[0], signal, f"frame {planes.number}")
     return Picture(to_values(planes, signal.depth, video.rotation, siting), signal)

@@ -48,7 +48,14 @@ SAMPLE_BYTES = 80 * 80 * 3 + 160 * 160 * 3 * 2
 SIGNALS = {"sdr": "bt709-bt1886-ycbcr709-narrow-8", "hdr": "bt2020-pq-ycbcr2020-narrow-10"}
 # Each way to read, with the most samples that are timed of it.
 KINDS = {"shards": 100_000, "few shards": 100_000, "array": 100_000, "png": 1000, "jitter": 1000}
-META = {"scene": "noise", "crop": [0, 0, 160, 160], "preset": "val-v1", "curve": "reinhard-1000", "signals": SIGNALS}
+META = {
+    "scene": "noise",
+    "crop": [0, 0, 160, 160],
+    "preset": "val-v1",
+    "curve": "reinhard-1000",
+    "exposure": 0.5,
+    "signals": SIGNALS,
+}
 
 
 def pictures(count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     return folder
 
 
-def numbered_sample(number: int, scale: int = 2, size: int = 16, prefix: str = "train", **meta: str) -> Sample:
+def numbered_sample(number: int, scale: int = 2, size: int = 16, prefix: str = "train", **meta: Any) -> Sample:
     """A sample whose pixels hold its number (blue-difference channel) and their place in the picture (the others)."""
     rows, columns = np.mgrid[0:size, 0:size]
     hdr = np.stack([rows, np.full((size, size), number), columns], axis=-1).astype(np.uint16)
@@ -44,7 +45,8 @@ def make_set(tmp_path: Path) -> MakeSet:
         size: int = 16,
         name: str = "set",
         prefix: str = "train",
-        **meta: str,
+        preset: str = "val-v1",
+        **meta: Any,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
@@ -59,7 +61,7 @@ def make_set(tmp_path: Path) -> MakeSet:
                 )
                 for shard, samples in enumerate(shard_sizes)
             )
-        Manifest(scale, SIGNALS, "val-v1", 0, (SourceEntry("noise", None, "0" * 64),), splits).write(folder)
+        Manifest(scale, SIGNALS, preset, 0, (SourceEntry("noise", None, "0" * 64),), splits).write(folder)
         return folder
 
     return write

@@ -77,7 +77,7 @@ def test_a_shard_that_leaves_while_it_is_read_is_read_to_its_end(cache, server, 
     assert read(cache, server, entries[0]) == (folder / entries[0].file).read_bytes()
 
 
-@pytest.mark.parametrize("trouble", ["404", "500", "drop", "cut", "wrong", "long"])
+@pytest.mark.parametrize("trouble", ["429", "500", "drop", "cut", "wrong", "long"])
 def test_trouble_is_mended_by_another_try_or_named(cache, server, folder, entries, trouble):
     name = entries[0].file
     server.troubles[name] = [trouble, trouble]
@@ -85,7 +85,7 @@ def test_trouble_is_mended_by_another_try_or_named(cache, server, folder, entrie
     assert server.requests[name] == 3
     server.troubles[entries[1].file] = [trouble] * 3
     reason = {
-        "404": "error: 404",
+        "429": "error: 429",
         "500": "error: 500",
         "drop": "curl: ",
         "cut": f"{entries[1].bytes // 2} bytes came, dataset.json says {entries[1].bytes}",

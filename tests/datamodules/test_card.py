@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def test_a_card_says_what_the_set_is_how_it_was_made_and_how_to_read_it(tmp_path
     assert 'WebDataset("train-000000.tar"' in card
     assert "Left out" not in card
     assert str(Path("somewhere")) not in card
+
+
+def test_a_card_says_how_many_frames_of_films_are_held_out(tmp_path):
+    for split, said in (("train", False), ("val", True)):
+        write_card(tmp_path, MANIFEST, Recipe(2, val_frames=9), [replace(FACTS, split=split)], [], None)
+        assert ("at most 9 frames of a film" in (tmp_path / "README.md").read_text()) == said
 
 
 def test_a_card_names_what_was_left_out(tmp_path):

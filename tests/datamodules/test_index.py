@@ -143,8 +143,26 @@ SDR, HDR = npy(np.zeros((2, 2, 3), np.uint8)), npy(np.zeros((4, 4, 3), np.uint16
         {"sdr.npy": SDR, "hdr.npy": npy(np.zeros((4, 4, 3), np.float32)), "json": b"{}"},
         {"sdr.npy": SDR, "hdr.npy": npy(np.zeros((4, 4, 4), np.uint16)), "json": b"{}"},
         {"sdr.npy": SDR, "hdr.npy": npy(np.zeros((4, 4, 3), np.uint16).T), "json": b"{}"},
+        {"sdr.npy": SDR.replace(b"(2, 2, 3)", b"(-2,-2,3)"), "hdr.npy": HDR, "json": b"{}"},
+        {"sdr.npy": SDR.replace(b"(2, 2, 3)", b"(2, 2, 3\n"), "hdr.npy": HDR, "json": b"{}"},
+        {"sdr.npy": SDR, "hdr.npy": HDR, "json": b'{"curve": '},
+        {"sdr.npy": SDR, "hdr.npy": HDR, "json": b'{"scene": "\xff"}'},
+        {"sdr.npy": SDR, "hdr.npy": HDR, "json": b"[]"},
     ],
-    ids=["no json", "no hdr", "no array", "short array", "float", "four channels", "channels first"],
+    ids=[
+        "no json",
+        "no hdr",
+        "no array",
+        "short array",
+        "float",
+        "four channels",
+        "channels first",
+        "negative size",
+        "no npy header",
+        "no JSON text",
+        "no UTF-8",
+        "no JSON object",
+    ],
 )
 def test_a_sample_of_another_kind_isnt_whole(tmp_path, parts):
     path = tmp_path / "a.tar"
@@ -164,6 +182,53 @@ def test_keys_in_folders_are_kept(tmp_path):
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     assert scan_shard(path)["key"].tolist() == [b"x/k"]
+
+
+def write_tar(path: Path, names: list[str]) -> None:
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as tar:
+        for name in names:
+            content = {"sdr": SDR, "hdr": HDR, "json": b"{}"}[name.split(".")[1]]
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def test_a_part_whose_name_is_no_utf8_is_lost_to_its_sample(tmp_path):
+    parts = ("hdr.npy", "json", "sdr.npy")
+    write_tar(tmp_path / "a.tar", [*(f"a.{part}" for part in parts), "é.hdr.npy", "b.json", "b.sdr.npy"])
+    index = scan_shard(tmp_path / "a.tar")
+    assert index["key"][index["whole"]].tolist() == [b"a"]
+
+
+def test_a_sample_with_a_part_of_two_isnt_whole(tmp_path):
+    # A damaged name may turn one sample's part into another's: which of the two belongs to it can't be told.
+    write_tar(tmp_path / "a.tar", ["a.hdr.npy", "a.json", "a.sdr.npy", "a.hdr.npy", "b.json", "b.sdr.npy"])
+    assert not scan_shard(tmp_path / "a.tar")["whole"].any()
+
+
+@pytest.mark.parametrize("size", [-512, 2**70], ids=["negative", "beyond any file"])
+def test_a_size_that_cant_be_ends_a_shard(tmp_path, size):
+    path = tmp_path / "a.tar"
+    write_tar(path, [f"{key}.{part}" for key in "ab" for part in ("hdr.npy", "json", "sdr.npy")])
+    with tarfile.open(path) as tar:
+        header = tar.getmember("b.hdr.npy").offset
+        member = tar.getmember("b.hdr.npy")
+    member.size = size
+    content = bytearray(path.read_bytes())
+    content[header : header + 512] = member.tobuf(tarfile.GNU_FORMAT)
+    path.write_bytes(content)
+    index = scan_shard(path)
+    assert index["key"][index["whole"]].tolist() == [b"a"]
+
+
+def test_a_record_written_over_while_in_use_is_an_error_that_names_the_shard(shard):
+    folder, entry = shard
+    row = open_index(folder, entry)[-1]
+    with (folder / entry.file).open("r+b") as stream:
+        stream.seek(int(row["json"]))
+        stream.write(b"\xff")
+    with pytest.raises(DataError, match=f"{entry.file} was written over"):
+        read_sample(folder / entry.file, row)
 
 
 def test_a_shard_cut_while_in_use_is_an_error_that_names_it(shard):

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
-from datamodules.jitter import ColourJitter
+from datamodules.grading import grade
+from datamodules.jitter import ColourJitter, check_pair, check_preset
 from datamodules.shards import Sample
+from datamodules.sources.frame import Frame, Picture
 from zoo.color import convert_primaries, decode, encode, quantize, reinhard
 from zoo.errors import DataError
 from zoo.ops.resize import imresize
-from zoo.signal import HDR10_VIDEO, SDR_VIDEO
+from zoo.signal import HDR10_VIDEO, SDR_VIDEO, Signal
 
-META = {"curve": "reinhard-1000"}
+META = {"curve": "reinhard-1000", "exposure": 0.5}
 
 
 def pair(light: torch.Tensor, scale: int = 1) -> Sample:
@@ -97,8 +100,8 @@ def off_the_curve(sample: Sample) -> float:
 
 
 @pytest.mark.parametrize("stops", [-1.0, 1.0])
-def test_a_jittered_pair_keeps_to_its_curve_even_above_the_curves_peak(stops):
-    sample = pair(scene(peak=3000.0))
+def test_a_jittered_pair_keeps_to_its_curve_even_where_a_gain_goes_beyond_its_peak(stops):
+    sample = pair(scene(peak=1000.0))
     jittered = ColourJitter(1, hue=True)(sample, Drawn(stops, order=3))
     assert off_the_curve(jittered) < off_the_curve(sample) + 0.3  # rounded codes are off it already
 
@@ -121,7 +124,45 @@ def test_views_of_turned_pictures_are_taken():
     assert np.array_equal(of_turned.hdr, np.rot90(jittered.hdr[:, ::-1]))
 
 
-@pytest.mark.parametrize("meta", [{"curve": "bt2446a"}, {}], ids=["another", "unknown"])
-def test_pairs_of_another_curve_are_refused(meta):
-    with pytest.raises(DataError, match=r"sample k was made by the curve (bt2446a|None): .*data.exposure_jitter to 0"):
-        ColourJitter(1, hue=False)(pair(scene())._replace(meta=meta), np.random.default_rng(0))
+@pytest.mark.parametrize(
+    ("meta", "obstacle"),
+    [
+        ({"curve": "bt2446a", "exposure": 0.5}, "was made by the curve bt2446a"),
+        ({}, "was made by the curve None"),
+        ({"curve": "reinhard-1000", "exposure": None}, "was made of graded HDR"),
+        (META | {"gamut_expansion": 0.5}, "has an expanded gamut"),
+    ],
+    ids=["another curve", "unknown curve", "graded", "gamut"],
+)
+def test_pairs_whose_sides_cant_be_changed_alike_are_refused(meta, obstacle):
+    sample = pair(scene())._replace(meta=meta)
+    with pytest.raises(DataError, match=rf"^sample k {obstacle}: .*data.exposure_jitter to 0"):
+        ColourJitter(1, hue=False)(sample, np.random.default_rng(0))
+
+
+def light_frame(peak: float, signal: Signal | None) -> Frame:
+    """Colours of a scene, or of a film on ``signal``."""
+    light = scene(64, peak)
+    return Frame(0, Picture(light if signal is None else encode(light, signal), signal))
+
+
+@pytest.mark.parametrize(
+    ("frame", "gamut_expansion", "refused"),
+    [
+        (light_frame(1.0, None), False, False),
+        (light_frame(1.0, None), True, True),
+        (light_frame(4000.0, HDR10_VIDEO), False, True),
+    ],
+    ids=["scene light", "expanded gamut", "graded"],
+)
+def test_the_records_of_grading_tell_what_can_be_jittered(frame, gamut_expansion, refused):
+    record = grade(frame, "film", False, "reinhard-1000", gamut_expansion=gamut_expansion).record
+    sample = pair(scene())._replace(meta=record)
+    with pytest.raises(DataError, match="sample k") if refused else nullcontext():
+        check_pair(sample)
+
+
+def test_sets_of_another_preset_are_refused():
+    check_preset("shards/mine", "val-v1")
+    with pytest.raises(DataError, match=r"^shards/mine was made by the preset mixed: .*val-v1; set data.exposure_jit"):
+        check_preset("shards/mine", "mixed")

@@ -95,6 +95,15 @@ def test_resuming_within_an_epoch_of_another_order_is_refused():
         make_loader(seed=9, global_batch_size=2).load_state_dict(before.state_dict())
 
 
+@pytest.mark.parametrize(("before", "after"), [({"windows": 2}, {}), ({}, {"windows": 2})])
+def test_a_fact_that_only_one_of_two_orders_follows_from_is_a_difference(before, after):
+    stopped = make_loader(seed=1, **before)
+    next(run(stopped, 3))
+    was, now = before.get("windows"), after.get("windows")
+    with pytest.raises(ConfigError, match=rf"was made with windows {was} \(now {now}\);"):
+        make_loader(seed=1, **after).load_state_dict(stopped.state_dict())
+
+
 def test_another_order_may_begin_with_a_new_epoch():
     before = make_loader(seed=1)
     list(run(before, 0))

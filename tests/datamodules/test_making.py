@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -321,6 +322,12 @@ def test_whole_frames_of_a_film_stay_in_order(tmp_path, film):
     assert numbers == sorted(numbers)
 
 
+def test_the_set_has_no_more_whole_frames_of_a_film_than_asked_for(tmp_path, film):
+    manifest = make_set(tmp_path / "set", {"test": [film]}, 2, stride=1, val_frames=3)
+    assert manifest.samples("test") == 3
+    assert "| 3 of 45 |" in (tmp_path / "set" / "README.md").read_text()
+
+
 def test_a_film_that_ends_early_is_refused_by_name(tmp_path, film):
     cut = FilmScene("film", film.path, ends=20)
     with pytest.raises(DataError, match=r"film.mkv: ends after 20 of 45 frames"):
@@ -341,7 +348,7 @@ def test_what_is_lost_is_counted_and_named_when_asked_to_keep_going(tmp_path, fi
     assert "| film | 5 | " in card
     assert "ends after 20 of 45 frames" in card
     assert "| gone | all | " in card
-    assert "left out: 3" in caplog.text
+    assert "left out: 25 frames and 1 source; " in caplog.text
 
 
 def test_a_source_that_cant_be_used_is_named_and_what_is_finished_is_kept(tmp_path, scenes):
@@ -364,10 +371,28 @@ def test_a_source_that_cant_be_used_is_named_and_what_is_finished_is_kept(tmp_pa
 
 
 def test_where_nothing_is_finished_nothing_is_left_behind(tmp_path):
-    write_panorama(tmp_path / "dusk.exr", broken=True)
-    with pytest.raises(DataError, match=r"NaN or infinite; repair the picture or leave it out$"):
+    with pytest.raises(DataError, match=r"dusk.exr: no such file or folder$"):
         make_set(tmp_path / "out" / "set", {"train": [Scene("dusk", tmp_path / "dusk.exr")]}, 2, patches=1)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), DataError("dusk.exr: is damaged")])
+def test_surveys_outlive_a_stop_and_serve_another_plan_too(tmp_path, film, stop, monkeypatch):
+    opened: list[str] = []
+
+    def open_film(scene: FilmScene) -> Film:
+        opened.append(scene.name)
+        if scene.name == "dusk":
+            raise stop
+        return Film(scene.path)
+
+    monkeypatch.setattr(FilmScene, "open", open_film)
+    with pytest.raises(type(stop)) as stopped:
+        make_set(tmp_path / "set", {"train": [film, FilmScene("dusk", film.path)]}, 2, patches=1)
+    if isinstance(stop, DataError):
+        assert str(stopped.value).endswith(f"(what was learnt of 1 source is kept in {tmp_path / '.set-making'})")
+    make_set(tmp_path / "set", {"train": [film]}, 2, patches=1)
+    assert opened.count("film") == 1
 
 
 def test_a_full_disk_is_one_line_and_what_is_finished_is_used_later(tmp_path, scenes, undisturbed, monkeypatch):
@@ -392,7 +417,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_made(tmp_path, s
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
     with pytest.raises(DataError, match=r"needs .* MB of disk while it is made, .* has 1.* MB"):
         small_set(tmp_path / "set", scenes)
-    assert list(tmp_path.iterdir()) == []
+    assert WorkFolder(tmp_path / "set").parts_made() == 0
 
 
 def test_a_folder_with_something_in_it_is_refused_and_an_empty_one_is_taken(tmp_path, scenes):
@@ -403,6 +428,27 @@ def test_a_folder_with_something_in_it_is_refused_and_an_empty_one_is_taken(tmp_
     with pytest.raises(DataError, match="set exists and isn't an empty folder"):
         make_set(folder, {"val": scenes[1:]}, 2)
     assert files(folder) == before
+
+
+def test_a_link_to_an_empty_folder_leads_to_the_set(tmp_path, scenes):
+    (tmp_path / "disk" / "set").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "set")
+    manifest = make_set(tmp_path / "link", {"val": scenes[:1]}, 2)
+    assert (tmp_path / "link").is_symlink()
+    assert Manifest.read(tmp_path / "link") == manifest
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["set"]
+
+
+def test_a_mount_point_is_refused_before_anything_is_made(tmp_path, scenes, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "disk")
+    monkeypatch.setattr(Scene, "open", lambda _: pytest.fail("a source was opened"))
+    for folder in (tmp_path / "disk", tmp_path / "link"):
+        with pytest.raises(
+            DataError, match=r"disk is a mount point, which a set can't replace; give a folder inside it"
+        ):
+            make_set(folder, {"val": scenes[:1]}, 2)
 
 
 def test_a_place_that_cant_be_written_is_refused(tmp_path, scenes):
@@ -425,7 +471,14 @@ def test_one_picture_under_two_names_isnt_taken_into_two_splits(tmp_path, scenes
     splits = {"train": scenes[:1], "test": [Scene("loft", tmp_path / "loft.exr")]}
     with pytest.raises(DataError, match=r"attic.exr \(train\) and .*loft.exr \(test\) are the same"):
         make_set(tmp_path / "set", splits, 2)
-    assert not (tmp_path / ".set-making").exists()
+    assert not (tmp_path / "set").exists()
+
+
+def test_one_picture_under_two_names_in_one_split_is_told(tmp_path, scenes, caplog):
+    shutil.copyfile(scenes[0].path, tmp_path / "loft.exr")
+    make_set(tmp_path / "set", {"train": [*scenes[:2], Scene("loft", tmp_path / "loft.exr")]}, 2, patches=1)
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert re.fullmatch(r".*attic.exr and .*loft.exr are the same; what they show counts twice in train", warning)
 
 
 def test_sources_that_give_no_sample_are_told(tmp_path, monkeypatch, film):

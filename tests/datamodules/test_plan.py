@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +49,24 @@ def test_a_two_hour_film_is_many_tasks_of_about_a_shard_each():
     assert len(parts) > 400
     assert all(estimate([part], {"film": film}, 0).set_bytes < 1.01 * plan._PART_BYTES for part in parts)
     assert len({part.name for part in parts}) == len(parts)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_two_hour_film_gives_few_whole_frames_evenly_spread(split):
+    film = survey(172_800, shots=tuple(range(0, 172_800, 120)))
+    numbers = [number for part in plan_parts([(split, SCENE, film)], Recipe(2), None) for number in part.frames]
+    assert len(numbers) == 16
+    assert np.diff(numbers) == pytest.approx(172_800 / 16, abs=60)
+    (few,) = plan_parts([(split, SCENE, survey(70, size=(160, 160)))], Recipe(2), None)
+    assert len(few.frames) in (2, 3)
+    (one,) = plan_parts([(split, SCENE, film)], Recipe(2, val_frames=1), None)
+    assert one.frames == (pytest.approx(86_400, abs=60),)
+
+
+def test_whole_pictures_of_what_is_no_film_are_all_taken():
+    pictures = survey(40, size=(160, 160), shots=None)
+    (part,) = plan_parts([("val", SCENE, pictures)], Recipe(2), None)
+    assert part.frames == tuple(range(40))
 
 
 def test_every_frame_of_what_is_no_film_is_used():
@@ -91,3 +112,16 @@ def test_a_recipe_overrides_the_presets_numbers():
     assert (sampling.patches_per_frame, sampling.patches_per_panorama, sampling.stride) == ((7, 7), 7, (3, 3))
     with pytest.raises(ConfigError, match="stride is 0"):
         Recipe(2, stride=0)
+    with pytest.raises(ConfigError, match="val_frames is 0"):
+        Recipe(2, val_frames=0)
+
+
+def test_a_source_is_opened_anew_where_newer_code_reads_it(tmp_path, monkeypatch):
+    opened = tmp_path / "film.pickle"
+    opened.write_bytes(pickle.dumps("as surveyed"))
+    monkeypatch.setattr(Scene, "open", lambda _: "anew")
+    part = Part(0, SCENE, "train", Recipe(2), (0,), (0,), opened)
+    assert part.source() == "as surveyed"
+    newest = max(path.stat().st_mtime for path in plan._SOURCES_CODE.glob("*.py"))
+    os.utime(opened, (newest - 1, newest - 1))
+    assert part.source() == "anew"

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from datamodules import progress
-from datamodules.progress import Progress, ProgressHandler, duration, file_size
+from datamodules.progress import Progress, ProgressHandler, counted, duration, file_size
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,18 @@ def test_sizes_are_for_people(count, text):
     assert file_size(count) == text
 
 
+@pytest.mark.parametrize(("count", "text"), [(0, "0 frames"), (1, "1 frame"), (25, "25 frames")])
+def test_counts_are_for_people(count, text):
+    assert counted(count, "frame") == text
+
+
 def test_the_time_left_follows_from_the_work_left(monkeypatch, caplog):
     now = iter([0.0, 10.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
     caplog.set_level(logging.INFO)
-    counted = Progress("parts", total=4, done=2, work=3.0)
-    counted.advance(1.0, "attic")
-    counted.advance(2.0, "beach")
+    parts = Progress("parts", total=4, done=2, work=3.0)
+    parts.advance(1.0, "attic")
+    parts.advance(2.0, "beach")
     assert caplog.messages == ["3 of 4 parts, 20 s left (attic)", "4 of 4 parts (beach)"]
 
 

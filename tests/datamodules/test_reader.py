@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from datamodules.cache import ShardCache
@@ -102,3 +104,34 @@ def test_a_shard_cut_at_any_byte_is_refused_or_its_losses_are_counted(make_set, 
         assert (sample.sdr == sample.hdr[::2, ::2]).all()
     assert left[-2:] == [4, 5]
     assert left[:-2] == list(range(len(left) - 2))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_shard_damaged_anywhere_is_refused_or_its_losses_are_counted(make_set, tmp_path, data):
+    folder = tmp_path / "damaged"
+    if not folder.exists():
+        make_set(train=(4, 2), name="damaged")
+        (folder / "whole").write_bytes((folder / "train-0.tar").read_bytes())
+    content = bytearray((folder / "whole").read_bytes())
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        members = tar.getmembers()
+    # Headers, of tar and npy, and records are where damage leads somewhere; most bytes are pixels.
+    for member in data.draw(st.lists(st.sampled_from(members), min_size=1, max_size=3)):
+        start = data.draw(st.sampled_from([member.offset, member.offset_data]))
+        place = start + data.draw(st.integers(0, 127 if start == member.offset_data else 511))
+        content[place : place + 8] = data.draw(st.binary(min_size=1, max_size=8))
+        if data.draw(st.booleans()):  # damage that the header's own sum doesn't show
+            header = content[member.offset : member.offset + 512]
+            header[148:156] = b" " * 8
+            content[member.offset + 148 : member.offset + 156] = b"%06o\0 " % sum(header)
+    del content[data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content)))) :]
+    assume(content != (folder / "whole").read_bytes())
+    (folder / "train-0.tar").write_bytes(content)
+    with pytest.raises(DataError, match=r"train-0.tar has (\d+ bytes|SHA-256)"):
+        open_reader(folder)
+    reader = open_reader(folder, tolerate_damage=True)
+    samples = [reader.read_if_there(number) for number in range(6)]
+    assert [sample.key for sample in samples[4:]] == ["train-004", "train-005"]
+    for sample in samples:
+        assert sample is None or sample.hdr[::2, ::2].shape == sample.sdr.shape

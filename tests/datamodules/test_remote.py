@@ -10,7 +10,7 @@ import pytest
 
 from datamodules import remote
 from datamodules.manifest import Manifest
-from datamodules.remote import TransferError, fetch_manifest, is_remote, transfer
+from datamodules.remote import TransferError, fetch_manifest, is_remote, transfer, with_retries
 from tests.datamodules.set_server import SetServer
 from zoo.errors import DataError
 
@@ -97,10 +97,28 @@ def test_a_manifest_is_fetched_in_spite_of_two_failures(server, make_set):
     assert server.requests["dataset.json"] == 3
 
 
-def test_after_the_last_try_the_error_names_url_and_status(server):
-    with pytest.raises(DataError, match=rf"^{server.url}/dataset.json can't be fetched, tried 3 times: .* 404"):
+def test_after_the_last_try_the_error_names_url_and_status(server, tmp_path):
+    (tmp_path / "served" / "dataset.json").touch()
+    server.troubles["dataset.json"] = ["500"] * 3
+    with pytest.raises(DataError, match=rf"^{server.url}/dataset.json can't be fetched, tried 3 times: .* 500"):
         fetch_manifest(server.url)
     assert server.requests["dataset.json"] == 3
+
+
+@pytest.mark.parametrize(("status", "tries"), [("403", 1), ("404", 1), ("410", 1), ("408", 3), ("429", 3), ("503", 3)])
+def test_what_a_server_refuses_isnt_asked_for_again(server, status, tries):
+    server.troubles["file"] = [status] * 3
+    with pytest.raises(DataError, match=rf"^{server.url}/file can't be fetched(, tried 3 times)?: .* {status}"):
+        with_retries(f"{server.url}/file", lambda: transfer(f"{server.url}/file", io.BytesIO()))
+    assert server.requests["file"] == tries
+
+
+def test_brackets_and_braces_in_a_url_are_no_patterns(server, tmp_path):
+    (tmp_path / "served" / "take[1-2]{a,b}").write_bytes(b"one file")
+    target = io.BytesIO()
+    transfer(f"{server.url}/take[1-2]{{a,b}}", target)
+    assert target.getvalue() == b"one file"
+    assert server.requests.total() == 1
 
 
 def test_a_damaged_manifest_is_named_by_its_url(server, tmp_path):

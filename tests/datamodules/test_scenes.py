@@ -23,6 +23,16 @@ def test_files_and_folders_give_scenes_in_the_order_of_their_names(tmp_path):
     assert scenes[1] == Scene("b", tmp_path / "in" / "b_1k.hdr")
 
 
+def test_what_a_folder_holds_beside_its_sources_is_counted_but_hidden_files_arent(tmp_path, caplog):
+    caplog.set_level("INFO")
+    names = ("a.exr", "._a.exr", ".DS_Store", "b.yuv", "c.YUV", "d.mat", "notes", "in/e.exr", "f.exr/g.exr")
+    touch(*(tmp_path / name for name in names))
+    assert find_scenes([tmp_path]) == [Scene("a", tmp_path / "a.exr")]
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path} gives 1 sources; left out: .mat (1), .yuv (2), folders (2), no ending (1)"
+    ]
+
+
 def test_a_plus_joins_the_sides_of_a_pair_unless_a_file_is_named_so(tmp_path):
     touch(*(tmp_path / name for name in ("a+b.mkv", "c+d.mkv", "sdr.mp4", "hdr/1.png", "sdr/1.png")))
     paths = [
@@ -52,7 +62,7 @@ def test_a_folder_of_two_folders_of_pairs_is_one_source(tmp_path):
     ],
 )
 def test_what_gives_no_scene_is_refused_by_name(tmp_path, monkeypatch, name, message):
-    touch(tmp_path / "note.txt")
+    touch(tmp_path / "note.txt", tmp_path / ".hidden.exr")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=message):
         find_scenes([Path(name)])
@@ -112,10 +122,21 @@ def test_a_split_file_of_which_nothing_is_there_is_refused(tmp_path):
         read_split(path, [])
 
 
-@pytest.mark.parametrize("content", [None, "no json", "[]", '{"train": [{"name": "a"}]}', '{"train": 3}'])
+def test_lists_of_a_split_file_that_are_no_split_are_named(split_file, tmp_path, caplog):
+    content = json.loads(split_file.read_text())
+    split_file.write_text(json.dumps({**content, "vall": content.pop("val"), "train_extra": []}))
+    assert read_split(split_file, [])["val"] == []
+    assert caplog.records[0].message == f"{split_file}: ignored vall, train_extra; the splits are train, val, test"
+
+
+def test_a_split_file_that_isnt_there_is_one_plain_line(tmp_path):
+    with pytest.raises(DataError, match=r"split file .*/split.json can't be read: No such file or directory; name"):
+        read_split(tmp_path / "split.json", [])
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", '{"train": [{"name": "a"}]}', '{"train": 3}'])
 def test_a_split_file_of_another_layout_is_refused(tmp_path, content):
     path = tmp_path / "split.json"
-    if content is not None:
-        path.write_text(content)
+    path.write_text(content)
     with pytest.raises(DataError, match=r"split file .* can't be read"):
         read_split(path, [])

@@ -4,6 +4,7 @@ import gc
 import json
 import multiprocessing
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -130,6 +131,11 @@ def test_validation_can_be_held_to_scenes_and_batched(make_set):
         ["val-000", "val-001", "val-002", "val-003"],
         ["val-008", "val-009", "val-010"],
     ]
+
+
+def test_frames_whose_record_names_no_scene_are_of_none(make_set):
+    with pytest.raises(ConfigError, match=r"has no scene0; it has None"):
+        opened(make_set(scene=None), val_scenes=["scene0"])
 
 
 def test_a_set_without_validation_trains_without_it(make_set):
@@ -339,7 +345,7 @@ def test_a_shard_that_the_server_never_gives_is_an_error_or_a_counted_loss(make_
         path.unlink()
     with SetServer(folder).running() as server:
         server.troubles["train-1.tar"] = [trouble] * 100
-        with pytest.raises(DataError, match=r"train-1.tar can't be fetched, tried 3 times"):
+        with pytest.raises(DataError, match=r"train-1.tar can't be fetched"):
             train_batches(opened(server.url, **arguments), [0])
         gc.collect()  # the broken loader, lest the next one's workers stumble over it
         tolerant = opened(server.url, tolerate_damage=True, **arguments)
@@ -360,10 +366,20 @@ def test_a_cache_that_cant_hold_two_windows_is_refused(make_set, hasty):
         assert not server.requests["train-0.tar"]
 
 
+@pytest.mark.parametrize("stage", ["fit", "validate"])
+def test_a_validation_shard_that_the_cache_cant_hold_is_refused_before_it_is_fetched(make_set, hasty, stage):
+    folder = make_set(train=(1,), val=(4,))
+    (shard,) = Manifest.read(folder).splits["val"]
+    with SetServer(folder).running() as server:
+        with pytest.raises(ConfigError, match=rf"val shards of http.*; set data.cache_bytes to {shard.bytes}"):
+            opened(server.url, stage=stage, batch_size=1, cache_bytes=shard.bytes - 1)
+        assert not server.requests["val-0.tar"]
+
+
 def test_a_server_without_the_set_is_named(tmp_path, hasty):
     with (
         SetServer(tmp_path).running() as server,
-        pytest.raises(DataError, match=rf"^{server.url}/dataset.json can't be fetched, .*404"),
+        pytest.raises(DataError, match=rf"^{server.url}/dataset.json can't be fetched: .*404"),
     ):
         opened(server.url)
 
@@ -415,6 +431,19 @@ def test_a_window_of_another_size_is_another_order(make_set, hasty):
             after.load_state_dict(before.state_dict())
 
 
+@pytest.mark.parametrize("streamed_first", [True, False])
+def test_a_streamed_set_and_its_local_copy_have_different_orders(make_set, hasty, streamed_first):
+    folder = make_set(train=(4,) * 6)
+    with SetServer(folder).running() as server:
+        streamed = opened(server.url, batch_size=2, **small_cache(folder, 4)).train_dataloader()
+        local = opened(folder, batch_size=2).train_dataloader()
+        before, after = (streamed, local) if streamed_first else (local, streamed)
+        next(iter(before))
+        was, now = ("[2]", "None") if streamed_first else ("None", "[2]")
+        with pytest.raises(ConfigError, match=re.escape(f"windows {was} (now {now})")):
+            after.load_state_dict(before.state_dict())
+
+
 def test_a_set_on_other_signals_is_refused(make_set):
     manifest = make_set() / "dataset.json"
     manifest.write_text(manifest.read_text().replace("bt709-bt1886-ycbcr709-narrow-8", "bt709-srgb-rgb-full-8"))
@@ -431,7 +460,7 @@ def test_sets_that_dont_go_together_are_refused(make_set):
 
 
 def test_jitter_belongs_to_the_slot_and_changes_colours_alone(make_set):
-    folder = make_set(train=(13, 11), curve="reinhard-1000")
+    folder = make_set(train=(13, 11), curve="reinhard-1000", exposure=0.5)
     plain = train_batches(opened(folder, batch_size=6), [3])
     arguments = {"exposure_jitter": 0.5, "hue_jitter": True}
     alone = train_batches(opened(folder, batch_size=6, **arguments), [3])
@@ -446,9 +475,28 @@ def test_jitter_belongs_to_the_slot_and_changes_colours_alone(make_set):
             assert torch.equal(whole[name], torch.cat([part[name] for part in parts]))
 
 
-def test_pairs_of_an_unknown_curve_arent_jittered(make_set):
-    with pytest.raises(DataError, match=r"curve None: exposure and hue jitter need reinhard-1000"):
-        train_batches(opened(make_set(), batch_size=4, hue_jitter=True), [0])
+@pytest.mark.parametrize("jitter", [{"hue_jitter": True}, {"exposure_jitter": 0.5}])
+def test_sets_that_cant_be_jittered_are_refused_before_training(make_set, jitter):
+    good = make_set(name="good", curve="reinhard-1000", exposure=0.5)
+    graded = make_set(name="graded", curve="reinhard-1000", exposure=None)
+    mixed = make_set(name="mixed", preset="mixed", curve="reinhard-1000", exposure=0.5)
+    opened(good, batch_size=4, **jitter)
+    with pytest.raises(DataError, match=r"sample train-000 was made of graded HDR: exposure and hue jitter need"):
+        opened([str(good), str(graded)], batch_size=4, **jitter)
+    with pytest.raises(DataError, match=r"mixed was made by the preset mixed: exposure and hue jitter need val-v1"):
+        opened([str(good), str(mixed)], batch_size=4, **jitter)
+
+
+def test_a_remote_set_is_judged_for_jitter_by_its_preset_then_by_its_samples(make_set, hasty):
+    with SetServer(make_set(name="mixed", preset="mixed")).running() as server:
+        with pytest.raises(DataError, match=r"was made by the preset mixed"):
+            opened(server.url, batch_size=4, hue_jitter=True)
+        assert not server.requests["train-0.tar"]
+    with SetServer(make_set(name="graded", curve="reinhard-1000", exposure=None)).running() as server:
+        data = opened(server.url, batch_size=4, hue_jitter=True)
+        assert not server.requests["train-0.tar"]
+        with pytest.raises(DataError, match=r"was made of graded HDR"):
+            train_batches(data, [0])
 
 
 def train_and_note(root: str, workers: int, state: Path, log: Path, cache_bytes: int) -> None:

@@ -74,6 +74,9 @@ def test_a_split_file_names_the_panoramas(tool, photographs, tmp_path, caplog):
         (["train/attic_1k.exr", "--split", "split.json"], "SRC are folders to look in"),
         (["train", "--patches", "0"], "patches is 0"),
         (["train", "-o", "held"], "isn't an empty folder"),
+        (["train", "-o", "held", "--dry-run"], "isn't an empty folder"),
+        (["train", "-o", "split.json/set", "--dry-run"], "split.json is no folder"),
+        (["train", "--val-frames", "0"], "val_frames is 0"),
     ],
 )
 def test_a_wrong_command_ends_with_one_line_and_status_2(
@@ -97,7 +100,20 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(tool, photographs, 
 
 def test_the_data_card_holds_the_command_that_makes_the_same_set(tool, photographs, tmp_path, monkeypatch):
     monkeypatch.chdir(photographs)
-    arguments = ["train", "--val", "held", "--preset", "mixed", "--patches", 2, "--seed", 7, "--gamut-expansion"]
+    arguments = [
+        "train",
+        "--val",
+        "held",
+        "--preset",
+        "mixed",
+        "--patches",
+        2,
+        "--seed",
+        7,
+        "--val-frames",
+        5,
+        "--gamut-expansion",
+    ]
     assert run(tool, *arguments, "-o", tmp_path / "set") == 0
     card = (tmp_path / "set" / "README.md").read_text()
     (command,) = re.findall(r"^    python tools/make_shards.py (.*)$", card, flags=re.MULTILINE)
@@ -105,10 +121,12 @@ def test_the_data_card_holds_the_command_that_makes_the_same_set(tool, photograp
     assert Manifest.read(tmp_path / "again") == Manifest.read(tmp_path / "set")
     assert (tmp_path / "again" / "README.md").read_text() == card
     assert "Preset `mixed`, seed 7" in card
+    assert "--val-frames 5" in command
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--patch", "3"], ["--scale", "3"], ["--preset", "mixd"], ["--size", "9"], ["--signal", "pq"]]
+    "arguments",
+    [["--patch", "3"], ["--scale", "3"], ["--preset", "mixd"], ["--size", "9"], ["--size", "0x8"], ["--signal", "pq"]],
 )
 def test_abbreviations_and_unknown_values_are_refused(tool, photographs, tmp_path, arguments):
     with pytest.raises(SystemExit) as refused:

@@ -232,3 +232,9 @@ def test_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(DataError, match=r"need h5py; install sritm-zoo\[data\]"):
         KaistMat(path, path)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_hdr_codes_that_were_cut_to_8_bit_integers_are_refused(make: Callable[..., KaistMat], version: Version) -> None:
+    with pytest.raises(DataError, match=r"HDR_80\.mat: HDR_data holds uint8, too small for the 10-bit codes of HDR"):
+        make(sdr_codes(), hdr_codes().astype(np.uint8), version)

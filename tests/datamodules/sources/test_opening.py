@@ -108,3 +108,11 @@ def test_every_known_ending_leads_to_a_source_that_refuses_rubbish(tmp_path: Pat
     path.write_bytes(b"rubbish")
     with pytest.raises(DataError, match=r"a\.\w+: (?!no kind of source)"):
         open_source(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.avif", "a.mkv", "a.mat"])
+def test_range_of_a_folder_is_not_ignored_for_files(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.touch()
+    with pytest.raises(DataError, match=rf"{name}: range hdrtv1k is for folders of pairs only"):
+        open_source(path, pair=path, hdr_range="hdrtv1k")

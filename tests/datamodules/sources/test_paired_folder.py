@@ -165,3 +165,10 @@ def test_later_pair_of_other_size_is_refused_after_those_before_it(make_folder: 
     assert next(frames).number == 0
     with pytest.raises(DataError, match=r"test_sdr/001\.png: 11x8 is not 1, 1/2 or 1/4 of 12x8"):
         next(frames)
+
+
+def test_hidden_files_and_folders_are_passed_over(make_folder: MakeFolder) -> None:
+    folder = make_folder({".test_hdr/0.png": None, ".test_sdr/0.png": None})
+    (folder / "test_hdr" / "._000.png").write_bytes(b"left by macOS")
+    source = PairedFolder(folder, hdr_range="hdrtv1k")
+    assert [path.name for path in source.files()] == [f"00{number}.png" for number in (0, 0, 1, 1, 2, 2)]

@@ -125,6 +125,32 @@ def test_pair_shifted_in_space_is_refused_and_the_shift_named(tmp_path: Path, ri
     assert all(f"{shift:+}." in str(refusal.value) for shift in (right, down) if shift)
 
 
+def blurred_pair(folder: Path, sigma: float, seed: int, shift: int = 0) -> tuple[Path, Path]:
+    """One blurred frame (Gaussian's sigma in pixels) and its grading by a lossy codec, moved to the right."""
+    noise = np.random.default_rng(seed).standard_normal((144, 256)).astype(np.float32)
+    blurred = cv2.GaussianBlur(noise, (0, 0), sigma)
+    picture = np.clip(0.5 + 0.15 * (blurred - blurred.mean()) / blurred.std(), 0, 1)
+    hdr = (876 * picture + 64).round().astype("<u2")
+    grading = np.roll((219 * picture**1.4 + 16).round().astype("u1"), shift, axis=1)
+    sdr = cv2.imdecode(cv2.imencode(".jpg", grading, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_UNCHANGED)
+    grey = np.ones((72, 128))
+    return (
+        write_hdr(folder, [(hdr, (512 * grey).astype("<u2"), (512 * grey).astype("<u2"))]),
+        write_sdr(folder, [(sdr, (128 * grey).astype("u1"), (128 * grey).astype("u1"))]),
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_true_pair_out_of_focus_is_taken(tmp_path: Path, seed: int) -> None:
+    assert PairedVideo(*blurred_pair(tmp_path, 8, seed)).frame_count == 1
+
+
+@pytest.mark.parametrize("sigma", [1.5, 3])
+def test_shift_of_soft_pictures_is_still_found(tmp_path: Path, sigma: float) -> None:
+    with pytest.raises(DataError, match=r"SDR side lies \+(0\.9|1\.[01]) pixels to the right"):
+        PairedVideo(*blurred_pair(tmp_path, sigma, 0, shift=1))
+
+
 def test_other_content_is_refused(tmp_path: Path) -> None:
     other = [tuple(plane[::-1, ::-1] for plane in codes) for codes in FRAMES]
     with pytest.raises(DataError, match="shows different pictures"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import cv2
@@ -59,6 +60,15 @@ def test_radiance_gives_red_first_and_its_values_to_a_256th_of_the_largest_chann
 )
 def test_scene_is_the_files_stem_without_its_size_or_signs(file: str, scene: str) -> None:
     assert scene_name(Path(file)) == scene
+
+
+def test_names_in_other_scripts_stay_apart_and_in_ascii() -> None:
+    files = ["夜景_1k.exr", "街道_1k.exr", "Улица.exr", "Дворы.exr", "café.exr", "cafè.exr", "\udcff.exr", "\udcfe.exr"]
+    scenes = [scene_name(Path(file)) for file in files]
+    assert len(set(scenes)) == len(files)
+    assert all(re.fullmatch(r"[\w-]+", scene, flags=re.ASCII) for scene in scenes)
+    assert scene_name(Path("夜景_2k.hdr")) == scenes[0] == scene_name(Path(scenes[0]))
+    assert scene_name(Path("cafe\u0301.exr")) == scene_name(Path("caf\u00e9.exr"))
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

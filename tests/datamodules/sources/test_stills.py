@@ -66,6 +66,18 @@ def test_pair_of_stills_has_both_sides(tmp_path: Path, write_png: Callable[..., 
     assert list(source.frames(1)) == []
 
 
+@pytest.mark.parametrize("code", [0, 65535])
+def test_full_range_still_said_to_be_narrow_is_refused(
+    tmp_path: Path, write_png: Callable[..., Path], code: int
+) -> None:
+    pixels = np.full((10, 10, 3), 30000, np.uint16)
+    pixels[0, :2] = code
+    narrow, full = (write_png(tmp_path / f"{side}.png", pixels, (9, 16, 0, side)) for side in (0, 1))
+    with pytest.raises(DataError, match=r"0\.png: 2 % of the picture lies outside the codes of narrow range"):
+        list(CodedStill(narrow).frames())
+    assert len(list(CodedStill(full).frames())) == 1
+
+
 def test_pair_of_other_sizes_is_refused_when_it_is_made(tmp_path: Path, write_png: Callable[..., Path]) -> None:
     hdr_path = write_png(tmp_path / "hdr.png", codes(np.uint16), PQ_TAGS)
     sdr_path = write_png(tmp_path / "sdr.png", codes(np.uint8, 6, 9), SRGB_TAGS)

@@ -181,9 +181,10 @@ def test_bitstream_wins_over_a_container_with_other_tags_and_a_warning_tells(
     assert "differ in primaries, transfer, matrix, full_range (1/1/1 full and 9/16/9 narrow" in record.getMessage()
 
 
-def test_full_range_pictures_tagged_narrow_are_refused(tmp_path: Path) -> None:
-    frames = [(np.where(y < 300, 0, y).astype("<u2"), cb, cr) for y, cb, cr in textured(2)]
-    with pytest.raises(DataError, match="of frame 0 lies below the codes of narrow range"):
+@pytest.mark.parametrize(("low", "high"), [(300, 1023), (0, 700)], ids=["black", "white"])
+def test_full_range_pictures_tagged_narrow_are_refused(tmp_path: Path, low: int, high: int) -> None:
+    frames = [(np.where(y < low, 0, np.where(y > high, 1023, y)).astype("<u2"), cb, cr) for y, cb, cr in textured(2)]
+    with pytest.raises(DataError, match=r"a\.mkv: \d+ % of frame 0 lies outside the codes of narrow range"):
         list(HDRVideo(write_video(tmp_path / "a.mkv", frames)).frames())
     tags = (9, 16, 9, 2)
     assert len(list(HDRVideo(write_video(tmp_path / "b.mkv", frames, tags=tags)).frames())) == 2
@@ -268,23 +269,26 @@ def test_folder_is_refused(tmp_path: Path) -> None:
         HDRVideo(tmp_path)
 
 
+def with_index_in_front(path: Path) -> bytes:
+    """The bytes of an .mp4 whose index stands before its frames."""
+    fast = path.with_name("fast.mp4")
+    with av.open(str(path)) as source, av.open(str(fast), "w", options={"movflags": "+faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0], opaque=True)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    return fast.read_bytes()
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
 def test_truncated_file_gives_its_frames_and_then_says_how_many_are_missing(tmp_path: Path, name: str) -> None:
-    options = {"movflags": "+faststart"}
-    path = tmp_path / name
-    with_index = write_video(path, textured(40), codec="ffv1")
-    data = with_index.read_bytes()
-    if name.endswith("mp4"):
-        with av.open(str(path)) as source, av.open(str(tmp_path / "fast.mp4"), "w", options=options) as target:
-            stream = target.add_stream_from_template(source.streams.video[0], opaque=True)
-            for packet in source.demux(video=0):
-                if packet.size:
-                    packet.stream = stream
-                    target.mux(packet)
-        data = (tmp_path / "fast.mp4").read_bytes()
+    path = write_video(tmp_path / name, textured(40), codec="ffv1")
+    data = with_index_in_front(path) if name.endswith("mp4") else path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
 
     video = HDRVideo(path)
+    assert video.shots()[-1] < 30
     given = []
     with pytest.raises(DataError, match=r"(cut|damaged) .*; \d+ of about 40 frames can be read") as loss:
         given.extend(frame.number for frame in video.frames())
@@ -295,6 +299,24 @@ def test_truncated_file_gives_its_frames_and_then_says_how_many_are_missing(tmp_
     assert len(list(video.frames(0, len(given)))) == len(given)
     with pytest.raises(DataError, match="get the whole file"):
         list(video.frames(35, 40))
+
+
+def test_coded_mp4_cut_behind_its_index_gives_its_frames_and_then_says_how_many_are_missing(tmp_path: Path) -> None:
+    options = {"x265-params": "crf=12:keyint=5:bframes=2:log-level=error", "preset": "fast"}
+    path = write_video(tmp_path / "a.mp4", textured(40, (64, 64)), codec="libx265", options=options)
+    data = with_index_in_front(path)
+    for share in (0.5, 0.53, 0.56, 0.59):  # into packets of other kinds
+        path.write_bytes(data[: round(share * len(data))])
+        video = HDRVideo(path)
+        assert video.shots()[-1] < 30
+        given = []
+        with pytest.raises(DataError, match=r"\d+ of about 40 frames can be read; get the whole file") as loss:
+            given.extend(frame.number for frame in video.frames())
+        assert len(given) > 10
+        assert given == list(range(len(given)))
+        assert f"; {len(given)} of about 40" in str(loss.value)
+        with pytest.raises(DataError, match=r"\d+ of about 40 frames can be read; get the whole file"):
+            list(video.frames(39))
 
 
 def test_mp4_cut_before_its_index_is_refused(tmp_path: Path) -> None:
@@ -362,3 +384,21 @@ def test_shots_begin_where_the_picture_changes(tmp_path: Path) -> None:
     video = HDRVideo(path)
     assert video.shots() == (0, 12, 32)
     assert HDRVideo(write_video(tmp_path / "b.mkv", bright)).shots() == (0,)
+
+
+def test_shots_are_found_beyond_a_damaged_key_frame(tmp_path: Path) -> None:
+    dark = [(y // 4 + 64, cb, cr) for y, cb, cr in textured(12, (64, 64))]
+    bright = [(y // 2 + 450, cb, cr) for y, cb, cr in textured(12, (64, 64))]
+    options = {"x264-params": "keyint=4:scenecut=0:bframes=0:crf=10", "preset": "veryfast"}
+    path = write_video(tmp_path / "a.mp4", [*dark, *bright, *dark], codec="libx264", options=options)
+    assert HDRVideo(path).shots() == (0, 12, 24)
+    with av.open(str(path)) as container:
+        place, size = next(
+            (packet.pos, packet.size)
+            for packet in container.demux(video=0)
+            if packet.is_keyframe and packet.pts * packet.time_base == Fraction(12, 25)
+        )
+    data = bytearray(path.read_bytes())
+    data[place : place + size] = bytes(size)
+    path.write_bytes(data)
+    assert HDRVideo(path).shots() == (0, 16, 24)
