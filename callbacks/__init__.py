@@ -5,9 +5,27 @@ from zoo._torchvision import ensure_torchvision
 ensure_torchvision()
 
 from callbacks.divergence_guard import DivergenceGuard  # noqa: E402
+from callbacks.panels import Panels  # noqa: E402
+from callbacks.progress import ProgressLine  # noqa: E402
 from callbacks.publish_weights import PublishWeights  # noqa: E402
+from callbacks.random_state import RandomState  # noqa: E402
 from callbacks.run_report import RunReport  # noqa: E402
+from callbacks.save_checkpoints import SaveCheckpoints  # noqa: E402
+from callbacks.score_table import ScoreTable  # noqa: E402
+from callbacks.speed import Speed  # noqa: E402
 from callbacks.stage_switch import StageSwitch  # noqa: E402
 from callbacks.weight_average import WeightAverage  # noqa: E402
 
-__all__ = ["DivergenceGuard", "PublishWeights", "RunReport", "StageSwitch", "WeightAverage"]
+__all__ = [
+    "DivergenceGuard",
+    "Panels",
+    "ProgressLine",
+    "PublishWeights",
+    "RandomState",
+    "RunReport",
+    "SaveCheckpoints",
+    "ScoreTable",
+    "Speed",
+    "StageSwitch",
+    "WeightAverage",
+]

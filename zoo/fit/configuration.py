@@ -12,11 +12,23 @@ from typing import Any, Literal, Union, get_args
 import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from callbacks import DivergenceGuard, PublishWeights, RunReport, StageSwitch, WeightAverage
+from callbacks import (
+    DivergenceGuard,
+    Panels,
+    ProgressLine,
+    PublishWeights,
+    RandomState,
+    RunReport,
+    SaveCheckpoints,
+    ScoreTable,
+    Speed,
+    StageSwitch,
+    WeightAverage,
+)
 from callbacks.publish_weights import check_best
 from datamodules import SRITMDataModule
 from zoo.errors import ConfigError, ZooError
@@ -39,6 +51,7 @@ _REFUSED = {
     "trainer.gradient_clip_val": "use model.clip_norm, which works in manual optimisation too",
 }
 ON_COMMAND_LINE = "on the command line"
+_CALLBACK_KEYS = {"stage": StageSwitch, "guard": DivergenceGuard, "checkpoint": SaveCheckpoints, "panels": Panels}
 _OWN_KEYS = {
     "run_dir": (str, "The run's folder, runs/CONFIG by default; -N at its end is the next free number, or the newest."),
     "ckpt_path": (str, "Go on from a checkpoint: a file, or last."),
@@ -98,7 +111,8 @@ class FitCLI(LightningCLI):
         parser.add_argument("--scale", type=Literal[1, 2, 4], default=2, help="HR over LR size, of network and data.")
         for key, (kind, text) in _OWN_KEYS.items():
             parser.add_argument(f"--{key}", type=kind | None, default=None, help=text)
-        parser.add_lightning_class_args(StageSwitch, "stage")
+        for key, callback in _CALLBACK_KEYS.items():
+            parser.add_lightning_class_args(callback, key)
         # Tried in its order, Lightning's Union[float, int] makes 1, one batch, to 1.0, all batches.
         for action in parser._actions:
             kinds = get_args(getattr(action, "_typehint", None))
@@ -193,9 +207,10 @@ class FitCLI(LightningCLI):
         self.report = RunReport(self.run_dir)
         config = self.config_init.trainer
         callbacks = [
-            DivergenceGuard(),
+            self.config_init.guard,
             *(config.callbacks or []),
             *self._shared(),
+            RandomState(),
             # After every epoch, so that the last epoch is there however seldom a run validates.
             ModelCheckpoint(
                 self.run_dir / "checkpoints",
@@ -203,11 +218,15 @@ class FitCLI(LightningCLI):
                 save_last=True,
                 save_on_train_epoch_end=True,
             ),
+            self.config_init.checkpoint,
             PublishWeights(self.run_dir, self.config.best),
+            Speed(),
+            ScoreTable(),
+            self.config_init.panels,
             self.report,
         ]
         if config.enable_progress_bar is not False:
-            callbacks.append(TQDMProgressBar(refresh_rate=5))
+            callbacks.append(ProgressLine(refresh_rate=5))
         self.trainer = self._trainer(
             callbacks=callbacks,
             logger=list(loggers(self.run_dir)) if config.logger in (None, True) else config.logger,

@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from zoo.errors import ConfigError, ZooError
 from zoo.fit.budget import plan
 from zoo.fit.configuration import ON_COMMAND_LINE, FitCLI
+from zoo.fit.failures import explain_failure
 from zoo.runs import CLAIMED, CONFIG_NAME, is_first_process, release_run_dir
 
 # The epochs that the first process chose: the ranks it starts run the same command and must not choose again.
@@ -54,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             time.sleep(5)
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2
+    except Exception as error:
+        if (text := explain_failure(error)) is None:
+            raise
+        print(f"error: {text}", file=sys.stderr)
+        return 1
     finally:
         for decision in (_PLAN, CLAIMED):
             os.environ.pop(decision, None)

@@ -1,0 +1,1 @@
+"""What a run says when it starts and when it ends."""
