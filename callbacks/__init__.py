@@ -4,6 +4,7 @@ from zoo._torchvision import ensure_torchvision
 
 ensure_torchvision()
 
+from callbacks.data_facts import DataFacts  # noqa: E402
 from callbacks.divergence_guard import DivergenceGuard  # noqa: E402
 from callbacks.panels import Panels  # noqa: E402
 from callbacks.progress import ProgressLine  # noqa: E402
@@ -17,6 +18,7 @@ from callbacks.stage_switch import StageSwitch  # noqa: E402
 from callbacks.weight_average import WeightAverage  # noqa: E402
 
 __all__ = [
+    "DataFacts",
     "DivergenceGuard",
     "Panels",
     "ProgressLine",

@@ -43,6 +43,10 @@ class PublishWeights(Callback):
         """Check that the score exists."""
         check_best(self.best, pl_module)
 
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Look at the epoch also where a run is resumed within it."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Have the last epoch validated whatever the interval: its weights may be the best."""
         if trainer.check_val_every_n_epoch is not None and trainer.current_epoch + 1 == trainer.max_epochs:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections import defaultdict
+import logging
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,23 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 import zoo
+from callbacks.speed import Speed
 from zoo.metrics import PSNR, MatchedPSNR
 from zoo.pictures import comparison, write_png
+from zoo.run_page import REPORT_NAME, write_page
 from zoo.weights import WEIGHTS_NAME
+
+logger = logging.getLogger(__name__)
 
 BASELINES = ("bicubic+white100", "bicubic+white203", "bicubic+bt2446c", "bicubic+oracle")
 PICTURED_BASELINE = "bicubic+bt2446c"
 
 
 class RunReport(Callback):
-    """Write ``report.json`` and ``pictures/`` into the run's folder when the run ends.
+    """Write ``report.json`` and ``pictures/`` into the run's folder when the run ends, and keep its page.
+
+    The page, ``index.html`` (:mod:`zoo.run_page`), is written anew after each validation and each epoch, and at the
+    end.
 
     Scores are those of protocol val-v1 on the whole validation set of the run, in float32, each frame once, whatever
     the number of ranks: ``psnr_before`` of the starting weights, ``psnr_after`` of ``weights.safetensors``, and the
@@ -43,32 +49,24 @@ class RunReport(Callback):
         self.pictures = pictures
         self.report: dict[str, Any] = {}
         self._before: float | None = None
-        self._clock: float | None = None
-        self._speed: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])  # stage: [samples, seconds]
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Score the starting weights."""
         if trainer.ckpt_path is None:
             self._before = _score(pl_module.net, trainer, pl_module, matched=False)[0]["raw"]
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The first batch of an epoch waits for the loader: it doesn't count for speed."""
-        self._clock = None
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the new scores on the page."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._write_page(trainer)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: dict[str, Any], batch_idx: int
-    ) -> None:
-        """Take the time since the batch before."""
-        now = time.perf_counter()
-        if self._clock is not None:
-            speed = self._speed[pl_module.stage]
-            speed[0] += len(batch["key"]) * trainer.world_size
-            speed[1] += now - self._clock
-        self._clock = now
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show new panels on the page."""
+        self._write_page(trainer)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validation doesn't count for speed."""
-        self._clock = None
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Show how far a stopped run came."""
+        self._write_page(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Score the published weights and the baselines, draw, write. On every rank: scoring is shared."""
@@ -90,14 +88,25 @@ class RunReport(Callback):
             "steps": trainer.global_step,
             "precision": trainer.precision,
             "ranks": trainer.world_size,
-            "samples_per_second": {f"stage_{s}": n / t for s, (n, t) in sorted(self._speed.items()) if t},
+            "samples_per_second": _samples_per_second(trainer),
             "weights": str(path),
             "checkpoint": _checkpoint(trainer),
             "pictures": [],
         }
         if trainer.is_global_zero:
             self.report["pictures"] = self._draw(net, trainer, pl_module)
-            (self.run_dir / "report.json").write_text(json.dumps(self.report, indent=2, allow_nan=False) + "\n")
+            (self.run_dir / REPORT_NAME).write_text(json.dumps(self.report, indent=2, allow_nan=False) + "\n")
+            self._write_page(trainer)
+
+    def _write_page(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        try:
+            for run in trainer.loggers:
+                run.save()  # the CSV file lags behind
+            write_page(self.run_dir)
+        except Exception as error:  # it reads what others write, and isn't worth a run
+            logger.warning("no page of the run in %s (%s)", self.run_dir, error)
 
     def text(self) -> str:
         """The report as a table for the terminal."""
@@ -172,6 +181,12 @@ def _on_device(batch: dict[str, Any], pl_module: LightningModule) -> dict[str, A
     """A batch as the trainer hands it to a step."""
     codes = {key: batch[key].to(pl_module.device) for key in ("sdr", "hdr")}
     return pl_module.on_after_batch_transfer({**batch, **codes}, 0)
+
+
+def _samples_per_second(trainer: Trainer) -> dict[str, float]:
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    speed = next((callback for callback in callbacks if isinstance(callback, Speed)), None)
+    return {} if speed is None else {f"stage_{stage}": rate for stage, rate in speed.samples_per_second.items()}
 
 
 def _checkpoint(trainer: Trainer) -> str | None:

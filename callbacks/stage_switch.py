@@ -22,7 +22,8 @@ class StageSwitch(Callback):
         epoch: the first epoch (from 0) of stage 2; 0 trains stage 2 alone. ``None`` for modules of one stage.
 
     Raises:
-        ConfigError: at the start, if the number doesn't fit the module or lies past the end of the run.
+        ConfigError: at the start, if the number doesn't fit the module, lies past the end of the run, or would take a
+            resumed run back to its first stage.
     """
 
     def __init__(self, epoch: int | None = None) -> None:
@@ -48,6 +49,11 @@ class StageSwitch(Callback):
 
     def _follow(self, trainer: Trainer, pl_module: SRITMModule) -> None:
         stage = 1 if self.epoch is None or trainer.current_epoch < self.epoch else 2
+        if pl_module.stage > stage:
+            raise ConfigError(
+                f"stage.epoch is {self.epoch}, but the checkpoint is of epoch {trainer.current_epoch} and in stage 2 "
+                "already: give the stage.epoch that the run began with"
+            )
         if pl_module.stage != stage:
             pl_module.enter_stage(stage)
 

@@ -32,19 +32,21 @@ class WeightAverage(Callback):
             raise ConfigError(f"the average's decay is {decay}: give 0.999 or the like, at least 0 and below 1")
         self.decay = decay
         self._copy: nn.Module | None = None
-        self._restored: dict[str, Tensor] | None = None
+        self._restored: dict[str, Any] | None = None
         self._stage = 1
         self._updates = 0
         self._seen_step = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin from the live weights, or from the checkpoint's average."""
-        updates = self._updates
+        restored = self._restored
         self._restart(pl_module)
-        if self._restored is not None:
+        if restored is not None:
             assert self._copy is not None
-            self._copy.load_state_dict(self._restored)
-            self._restored, self._updates = None, updates
+            self._copy.load_state_dict(restored["average"])
+            # Of another stage than the module's if the checkpoint lies between the switch and its first update.
+            self._stage, self._updates = restored["stage"], restored["updates"]
+            self._restored = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Only now is a resumed run's step restored."""
@@ -73,10 +75,10 @@ class WeightAverage(Callback):
         torch._foreach_lerp_(list(averaged.values()), [live[k] for k in averaged], weight)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average and its count."""
+        """The average, its count and its stage."""
         average: dict[str, Tensor] = self._copy.state_dict() if self._copy is not None else {}
-        return {"average": average, "updates": self._updates}
+        return {"average": average, "updates": self._updates, "stage": self._stage}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the average."""
-        self._restored, self._updates = state_dict["average"], state_dict["updates"]
+        self._restored = state_dict

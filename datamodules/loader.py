@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -77,6 +78,7 @@ class SlotLoader(DataLoader):
 
     def __init__(self, dataset: Dataset, batches: SlotBatches, order: dict[str, Any], **options: Any) -> None:
         # A generator of its own: each iteration draws from it, and a resumed run must find the global one as it was.
+        options = {"worker_init_fn": leave_stopping_to_the_parent} | options
         super().__init__(dataset, batch_sampler=batches, generator=torch.Generator(), **options)
         self._batches = batches
         self._order = order
@@ -119,6 +121,12 @@ class SlotLoader(DataLoader):
             )
         self._batches.resume(epoch, done)
         self._progress = (epoch, done)
+
+
+def leave_stopping_to_the_parent(worker: int) -> None:
+    """For the start of a worker: a signal to the whole group is to leave it alive until the parent has saved."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def same_size_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:

@@ -20,7 +20,7 @@ from datamodules.datasets import TrainingPatches, WholeFrames, collate
 from datamodules.embedded import embedded_root, make_embedded
 from datamodules.home import sritm_home
 from datamodules.jitter import ColourJitter, check_pair, check_preset
-from datamodules.loader import SlotBatches, SlotLoader, same_size_batches
+from datamodules.loader import SlotBatches, SlotLoader, leave_stopping_to_the_parent, same_size_batches
 from datamodules.mixture import MixedOrder, Part
 from datamodules.reader import ShardReader
 from datamodules.sets import ShardSet, open_set
@@ -363,4 +363,5 @@ class SRITMDataModule(pl.LightningDataModule):
             num_workers=min(self.num_workers, len(frames)),
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
+            worker_init_fn=leave_stopping_to_the_parent,
         )

@@ -1,10 +1,11 @@
-"""Train one case on a number of gloo ranks and save each rank's parameters; run by test_ranks.py as a program.
+"""Train one case on a number of gloo ranks, save each rank's parameters and losses; run by test_ranks.py as a program.
 
 python -m tests.two_ranks CASE RANKS PRECISION SHARED OUT
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from tests.training import random_codes
+from tests.training import Notes, random_codes
 from zoo._torchvision import ensure_torchvision
 
 ensure_torchvision()
@@ -41,6 +42,10 @@ CASES: dict[str, tuple[Any, int | None, int, int, int, int]] = {
     "deep_sritm": (lambda: DeepSRITMModule(2, rates=[RATE, RATE]), 1, 2, 2, 4, 12),
     # Scale 4 for its small LR pictures; narrow discriminators; 160 HR pixels as the GAN stage demands.
     "jsigan": (lambda: JSIGANModule(4, base_channels=4, rates=[RATE, RATE]), 1, 2, 2, 8, 40),
+    "jsigan_sync": (
+        lambda: JSIGANModule(4, base_channels=4, sync_batchnorm=True, rates=[RATE, RATE]),
+        *(1, 2, 2, 8, 40),
+    ),
 }
 
 
@@ -63,13 +68,18 @@ class Batches(LightningDataModule):
 
 
 class SaveParameters(Callback):
-    """Writes what each rank ended with, and the modulation as it was at the switch."""
+    """Writes what each rank ended with, and the losses that it logged, one dictionary for each step."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self.notes = Notes()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.notes.on_train_batch_end(*args)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         torch.save(dict(pl_module.named_parameters()), self.out / f"rank{trainer.global_rank}.pt")
+        (self.out / f"losses{trainer.global_rank}.json").write_text(json.dumps(self.notes.steps))
 
 
 class NotedGuard(DivergenceGuard):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from zoo.errors import ZooError
 from zoo.registry import Card, info, list_models
+from zoo.run_page import write_page
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fit(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
-        print(_listing(options.pattern) if options.command == "list" else _card(info(options.name)))
-    except ZooError as error:
+        print(_answer(options))
+    except (ZooError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -38,8 +39,16 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as '*x2*'")
     show = commands.add_parser("show", help="what is known of a model or baseline")
     show.add_argument("name")
+    report = commands.add_parser("report", help="write the page of a training run, RUN/index.html, anew")
+    report.add_argument("run_dir", metavar="RUN", help="the run's folder")
     commands.add_parser("fit", help="train: sritm fit --config jsigan; see sritm fit --help", add_help=False)
     return parser
+
+
+def _answer(options: argparse.Namespace) -> str:
+    if options.command == "report":
+        return str(write_page(options.run_dir))
+    return _listing(options.pattern) if options.command == "list" else _card(info(options.name))
 
 
 def _listing(pattern: str) -> str:

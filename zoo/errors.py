@@ -32,5 +32,9 @@ class ConfigError(ZooError):
     """A configuration that is wrong or contradicts itself."""
 
 
+class CheckpointError(ZooError):
+    """Checkpoints that can't be saved."""
+
+
 class DivergenceError(ZooError):
     """A training whose loss or weights became NaN or infinite."""

@@ -16,6 +16,8 @@ from torch.optim import SGD, Adam, Optimizer
 
 from zoo.errors import ConfigError
 
+_FUSED = ("adam", "adamw")  # names with a form in one kernel
+
 
 class AuthorsAdam(Adam):
     """Adam with epsilon where TensorFlow 1 and MatConvNet have it: added to the root before bias correction.
@@ -99,14 +101,21 @@ class Rate:
         return self.peak * scale
 
 
-def create_optimizer(name: str, groups: Iterable[Any], weight_decay: float = 0.0) -> Optimizer:
+def create_optimizer(
+    name: str, groups: Iterable[Any], weight_decay: float = 0.0, fused: bool | None = None
+) -> Optimizer:
     """An optimiser by name; the rate is set before each update, so none is given here.
+
+    Gradients must come unscaled: whatever the optimiser, a gradient scaler is made to unscale them before the hooks in
+    which they are looked at and clipped.
 
     Args:
         name: ``authors_adam``, ``sgd`` (momentum 0.9, as MatConvNet's), or any name that
             ``timm.optim.create_optimizer_v2`` knows (``adam``, ``adamw``, ``nadamw``, ...).
         groups: parameters or parameter groups.
         weight_decay: default for groups without one of their own.
+        fused: whether ``adam`` and ``adamw`` make their update in one kernel, the same to rounding; by default where
+            all parameters are on a GPU. No other name has such a form here.
 
     Raises:
         ConfigError: unknown name.
@@ -121,8 +130,15 @@ def create_optimizer(name: str, groups: Iterable[Any], weight_decay: float = 0.0
     ensure_torchvision()
     from timm.optim import create_optimizer_v2
 
+    if fused is None:
+        parameters = [p for group in groups for p in (group["params"] if isinstance(group, dict) else [group])]
+        fused = all(p.is_cuda for p in parameters)
+    options: dict[str, Any] = {"fused": True} if fused and name in _FUSED else {}
     try:
-        return create_optimizer_v2(groups, opt=name, lr=0.0, weight_decay=weight_decay)
+        optimizer = create_optimizer_v2(groups, opt=name, lr=0.0, weight_decay=weight_decay, **options)
     except (KeyError, ValueError, AssertionError) as error:
         hint = "use authors_adam, sgd, or a name that timm knows, such as adamw"
         raise ConfigError(f"unknown optimizer {name!r}: {hint}") from error
+    # torch's fused forms would unscale within their step, after the hooks have seen scaled gradients.
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    return optimizer

@@ -66,8 +66,15 @@ def _cards() -> dict[str, Card]:
 
 
 def _split(name: str) -> tuple[str, str | None]:
+    if _is_cascade(name):
+        return name, None
     model, _, tag = name.partition(".")
     return model, tag or None
+
+
+def _is_cascade(name: str) -> bool:
+    """Whether a super-resolver other than bicubic stands before an operator; ``zoo.baselines.cascade`` reads it."""
+    return "+" in name and not name.startswith("bicubic+")
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
@@ -86,12 +93,17 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 
 
 def info(name: str) -> Card:
-    """The card of ``model``, ``model.tag`` or a baseline such as ``bicubic+oracle``.
+    """The card of ``model``, ``model.tag`` or a baseline such as ``bicubic+oracle`` or ``edsr_x2+huo``.
 
     Raises:
         UnknownModelError: no such model or baseline; near names are suggested.
     """
     model = _split(name)[0]
+    if _is_cascade(model):
+        # Not at the top: it needs torch.
+        from zoo.baselines import cascade_card
+
+        return cascade_card(model)
     if model not in _cards():
         near = difflib.get_close_matches(model, _cards(), n=3, cutoff=0.5)
         known = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(_cards())}"
@@ -103,7 +115,8 @@ def create(name: str, **overrides: Any) -> nn.Module:
     """Build a network with fresh weights, in train mode, float32, on the CPU.
 
     Args:
-        name: a model of the zoo, or a baseline such as ``bicubic+bt2446c`` (these need ``scale=``).
+        name: a model of the zoo, or a baseline such as ``bicubic+bt2446c`` (these need ``scale=``) or
+            ``edsr_x2@PATH+huo``.
         **overrides: further constructor arguments. A model's scale is in its name, so it isn't one of them.
 
     Raises:
@@ -134,7 +147,8 @@ def load(
     Args:
         name: ``model`` or ``model.tag``, or a baseline, which has no weights.
         weights: a safetensors file of this network, such as a run's ``weights.safetensors``, instead of published ones.
-            What its metadata state must be so; a file without metadata is taken if its tensors fit.
+            What its metadata state must be so; a file without metadata is taken if its tensors fit. Before an operator
+            they are the super-resolver's, and may be a ``.pt`` file of tensors.
         device: where the network is put.
         dtype: type of its parameters and of its predictions; float32 by default. Half precision is as fast as the
             hardware makes it, but bfloat16 has only 513 of a 10-bit picture's 1024 levels.
@@ -147,6 +161,10 @@ def load(
     """
     card = info(name)
     _check_scale(card, scale)
+    if _is_cascade(card.name):
+        from zoo.baselines import load_cascade
+
+        return load_cascade(card.name, weights, scale).to(device=device, dtype=dtype).eval()
     if not card.parameters:
         if weights is not None:
             raise WeightsError(f"{card.name} is a baseline and has no weights; leave out {weights}")

@@ -6,12 +6,15 @@ A run's folder holds ``config.yaml``, ``checkpoints/*.ckpt`` (to resume), ``weig
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import zipfile
 from pathlib import Path
 
 from zoo.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).resolve().parent
 _NEXT = "-N"  # a run_dir that ends so is one of a numbered series
@@ -20,7 +23,7 @@ CLAIMED = "SRITM_RUN_DIR"  # the folder that the first process claimed, for the 
 
 
 def find_config(name: str) -> Path:
-    """A recipe by path, or by its name (``jsigan``) among the project's own.
+    """A recipe by path, or by its name (``jsigan``, ``paper/jsigan_x2``) among the project's own.
 
     Raises:
         ConfigError: there is no such file; the known names are listed.
@@ -33,7 +36,8 @@ def find_config(name: str) -> Path:
     for folder in folders:
         if (folder / f"{relative}.yaml").is_file():
             return folder / f"{relative}.yaml"
-    known = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
+    paths = (path.relative_to(folder) for folder in folders for path in folder.rglob("*.yaml"))
+    known = sorted((path.with_suffix("").as_posix() for path in paths), key=lambda name: (name.count("/"), name))
     raise ConfigError(f"no config {name!r}: give a file, or one of {', '.join(known)}")
 
 
@@ -140,6 +144,8 @@ def _numbered(path: Path, number: int) -> Path:
 def find_checkpoint(ckpt_path: str, run_dir: str) -> Path:
     """The checkpoint to resume from: a path, or ``last`` for the newest whole file of the run in ``run_dir``.
 
+    A damaged newer one that ``last`` passes over is named in the log.
+
     Raises:
         ConfigError: there is none.
     """
@@ -149,7 +155,31 @@ def find_checkpoint(ckpt_path: str, run_dir: str) -> Path:
         return Path(ckpt_path)
     folder = find_run_dir(run_dir) / "checkpoints"
     files = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    for path in files:
-        if zipfile.is_zipfile(path):  # torch's format ends in the archive's directory: a cut file has none
+    for number, path in enumerate(files):
+        if is_whole(path):
+            if number and is_first_process():
+                logger.warning("%s is damaged: going on from the one before, %s", files[number - 1], path)
             return path
     raise ConfigError(f"no whole checkpoint in {folder}; start the run anew, without --ckpt_path")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint is as it was written, by the checksums that torch's archives hold of all they contain."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # zipfile raises whatever the damage leads to: no kind is known in advance
+        return False
+
+
+def has_checkpoint(run_dir: str) -> bool:
+    """Whether there is a run to go on with."""
+    try:
+        return any(find_run_dir(run_dir).glob("checkpoints/*.ckpt"))
+    except ConfigError:
+        return False
+
+
+def is_requeued() -> bool:
+    """Whether SLURM queued this job again after it ran before: the same command is to go on with its run."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0

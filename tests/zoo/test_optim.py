@@ -83,3 +83,54 @@ def test_optimizers_come_by_name(name: str, kind: str) -> None:
 def test_an_unknown_optimizer_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="unknown optimizer 'adamm'"):
         create_optimizer("adamm", [torch.nn.Parameter(torch.ones(1))])
+
+
+def updates(
+    optimizer: torch.optim.Optimizer, p: torch.nn.Parameter, scaler: torch.amp.GradScaler | None
+) -> list[float]:
+    """Three updates by gradients that are clipped at 0.1, as the modules do it."""
+    for _ in range(3):
+        optimizer.param_groups[0]["lr"] = 1e-2
+        optimizer.zero_grad()
+        loss = (p * torch.arange(1.0, 4.0)).square().sum()
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        if scaler is not None and not getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_([p], 0.1)
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
+    return p.tolist()
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_the_fused_form_makes_the_same_updates_and_leaves_unscaling_to_the_scaler(name: str) -> None:
+    ends = []
+    for fused, scaler in ((False, None), (True, None), (True, torch.amp.GradScaler("cpu", growth_interval=1))):
+        p = torch.nn.Parameter(torch.ones(3))
+        optimizer = create_optimizer(name, [p], 0.1, fused)
+        assert bool(optimizer.param_groups[0]["fused"]) is fused
+        ends.append(updates(optimizer, p, scaler))
+    assert ends[1] == pytest.approx(ends[0], rel=1e-6)
+    assert ends[2] == pytest.approx(ends[1], rel=1e-6)
+
+
+def test_parameters_on_a_cpu_and_names_without_a_fused_form_are_not_fused() -> None:
+    p = torch.nn.Parameter(torch.ones(3))
+    assert not create_optimizer("adamw", [p]).param_groups[0]["fused"]
+    create_optimizer("nadamw", [p], fused=True)
+
+
+def test_a_state_of_the_plain_form_goes_on_in_the_fused_one_and_back() -> None:
+    """As between a run on a CPU and one on a GPU."""
+    ends = []
+    for forms in ((False, False), (False, True), (True, False)):
+        p = torch.nn.Parameter(torch.ones(3))
+        first, second = (create_optimizer("adamw", [p], 0.1, fused) for fused in forms)
+        updates(first, p, None)
+        second.load_state_dict(first.state_dict())
+        ends.append(updates(second, p, None))
+    assert ends[1] == pytest.approx(ends[0], rel=1e-6)
+    assert ends[2] == pytest.approx(ends[0], rel=1e-6)

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from zoo import runs
 from zoo.errors import ConfigError
@@ -14,7 +14,10 @@ from zoo.runs import (
     find_checkpoint,
     find_config,
     find_run_dir,
+    has_checkpoint,
     is_first_process,
+    is_requeued,
+    is_whole,
     release_run_dir,
 )
 
@@ -97,24 +100,57 @@ def test_the_first_process_is_told_by_its_launcher(monkeypatch: pytest.MonkeyPat
     assert not is_first_process()
 
 
-def test_last_is_the_newest_whole_checkpoint(tmp_path: Path) -> None:
+def test_last_is_the_newest_whole_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A cut file has no directory of its contents, one with a flipped bit another checksum."""
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    for age, name in enumerate(("new-but-cut.ckpt", "older.ckpt", "oldest.ckpt")):
+    for age, name in enumerate(("cut.ckpt", "flipped.ckpt", "older.ckpt", "oldest.ckpt")):
         path = folder / name
-        with zipfile.ZipFile(path, "w") as file:
-            file.writestr("data", b"x" * 1000)
-        if name == "new-but-cut.ckpt":
-            path.write_bytes(path.read_bytes()[:600])
+        torch.save({"weights": torch.arange(1000)}, path)
+        content = bytearray(path.read_bytes())
+        if name == "flipped.ckpt":
+            content[content.index(torch.arange(1000).numpy().tobytes()) + 3333] ^= 1
+        path.write_bytes(content[: len(content) // 2] if name == "cut.ckpt" else content)
         os.utime(path, (1000 - age, 1000 - age))
     assert find_checkpoint("last", str(tmp_path)).name == "older.ckpt"
+    (line,) = [record.message for record in caplog.records]
+    assert line == f"{folder / 'flipped.ckpt'} is damaged: going on from the one before, {folder / 'older.ckpt'}"
     assert find_checkpoint(str(folder / "oldest.ckpt"), str(tmp_path)).name == "oldest.ckpt"
+
+    for whole in ("older.ckpt", "oldest.ckpt"):
+        (folder / whole).unlink()
+    with pytest.raises(ConfigError, match="no whole checkpoint in"):
+        find_checkpoint("last", str(tmp_path))
+
+
+def test_every_flipped_bit_of_a_checkpoint_s_contents_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    tensor = torch.arange(64)
+    torch.save({"weights": tensor}, path)
+    content = path.read_bytes()
+    place = content.index(tensor.numpy().tobytes())
+    assert is_whole(path)
+    for byte in range(place, place + 64 * 8, 37):
+        path.write_bytes(content[:byte] + bytes([content[byte] ^ 16]) + content[byte + 1 :])
+        assert not is_whole(path), byte
+
+
+def test_a_job_that_slurm_queued_again_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_requeued()
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert is_requeued()
+    assert not has_checkpoint(str(tmp_path))
+    assert not has_checkpoint(str(tmp_path / "run-N"))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "a.ckpt").touch()
+    assert has_checkpoint(str(tmp_path))
 
 
 def test_configs_are_found_by_name_and_by_path(root: Path, tmp_path: Path) -> None:
+    assert find_config("paper/jsigan_x2") == root / "configs" / "paper" / "jsigan_x2.yaml"
     assert find_config("jsigan") == root / "configs" / "jsigan.yaml"
     assert find_config("configs/jsigan.yaml").samefile(root / "configs" / "jsigan.yaml")
     (tmp_path / "mine.yaml").touch()
     assert find_config(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
-    with pytest.raises(ConfigError, match="give a file, or one of deep_sritm_x2, jsigan, jsinet_x2, sample"):
+    with pytest.raises(ConfigError, match=r"give a file, or one of deep_sritm_x1, .*, sample, .*paper/jsigan_x2"):
         find_config("jsigam")

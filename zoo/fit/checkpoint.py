@@ -7,22 +7,30 @@ from typing import Any
 
 import torch
 
+from callbacks.save_checkpoints import OPTIMIZERS
 from zoo.errors import ConfigError
 from zoo.modules import SRITMModule
 from zoo.modules.base import CHECKPOINT_FORMAT
+from zoo.runs import is_whole
+
+# Of a group of parameters: set anew before each update (eps too, by the authors' Adam), or by the machine.
+_FREE = {"params", "lr", "initial_lr", "eps", "foreach", "fused", "capturable", "differentiable"}
 
 
 def check_checkpoint(path: Path, module: SRITMModule) -> None:
-    """Refuse a checkpoint that ``module`` can't go on from. Tensors are not read, only their shapes.
+    """Refuse a checkpoint that ``module`` can't go on from.
 
     Raises:
-        ConfigError: the file is cut or of another kind, or belongs to another network or a newer version.
+        ConfigError: the file is damaged or of another kind, or belongs to another network, another optimiser, or a
+            newer version.
     """
     try:
+        if not is_whole(path):
+            raise ValueError("checksums differ")
         checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # torch raises whatever it meets: no kind is known in advance
         raise ConfigError(
-            f"{path} can't be read as a checkpoint: it is cut, or of another kind; give another with --ckpt_path"
+            f"{path} can't be read as a checkpoint: it is damaged, or of another kind; give another with --ckpt_path"
         ) from error
     ours = checkpoint.get("sritm") if isinstance(checkpoint, dict) else None
     if not isinstance(ours, dict) or "state_dict" not in checkpoint:
@@ -33,6 +41,7 @@ def check_checkpoint(path: Path, module: SRITMModule) -> None:
     if ours["model"] != module.model_name:
         raise ConfigError(f"{path} is a checkpoint of {ours['model']}, not of {module.model_name}")
     _check_shapes(path, checkpoint["state_dict"], module)
+    _check_optimizers(path, checkpoint, module)
 
 
 def _check_shapes(path: Path, tensors: dict[str, Any], module: SRITMModule) -> None:
@@ -44,3 +53,34 @@ def _check_shapes(path: Path, tensors: dict[str, Any], module: SRITMModule) -> N
                 f"{path} was made with other arguments of {type(module).__name__}: tensor {name} has shape "
                 f"{theirs.get(name, 'none')} there, {own.get(name, 'none')} here"
             )
+
+
+def _check_optimizers(path: Path, checkpoint: dict[str, Any], module: SRITMModule) -> None:
+    """Their settings are restored with their state: a changed one would count for nothing, without a word."""
+    optimizers = module.configure_optimizers()
+    optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+    own = [type(optimizer).__name__ for optimizer in optimizers]
+    if (theirs := checkpoint.get(OPTIMIZERS, own)) != own:
+        raise ConfigError(
+            f"{path} holds the state of {', '.join(theirs)}, not of {', '.join(own)}: set model.optimizer as it was, "
+            "or begin a run with --model.weights"
+        )
+    for optimizer, state in zip(optimizers, checkpoint.get("optimizer_states", []), strict=False):
+        groups = state["param_groups"]
+        sizes = [[len(group["params"]) for group in side] for side in (groups, optimizer.param_groups)]
+        if sizes[0] != sizes[1]:
+            raise ConfigError(
+                f"{path} has optimiser groups of {sizes[0]} parameters, here they are {sizes[1]}: go on with the "
+                "recipe that the run began with"
+            )
+        for was, now in zip(groups, optimizer.param_groups, strict=True):
+            for name in sorted(was.keys() & now.keys() - _FREE):
+                if _plain(was[name]) != _plain(now[name]):
+                    raise ConfigError(
+                        f"{path} was made with an optimiser's {name} of {was[name]}, here it is {now[name]}: an "
+                        "optimiser goes on as it began, so set that again"
+                    )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -12,11 +12,11 @@ from typing import Any, Literal, Union, get_args
 import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from callbacks import (
+    DataFacts,
     DivergenceGuard,
     Panels,
     ProgressLine,
@@ -37,8 +37,18 @@ from zoo.fit.checkpoint import check_checkpoint
 from zoo.fit.dashboards import loggers
 from zoo.fit.hardware import check_precision, fast_precision, resolve_accelerator, resolve_devices
 from zoo.fit.messages import explain
+from zoo.fit.processes import ddp_strategy, match_launcher
 from zoo.modules import SRITMModule
-from zoo.runs import CONFIG_NAME, claim_run_dir, find_checkpoint, find_config, find_run_dir, is_first_process
+from zoo.runs import (
+    CONFIG_NAME,
+    claim_run_dir,
+    find_checkpoint,
+    find_config,
+    find_run_dir,
+    has_checkpoint,
+    is_first_process,
+    is_requeued,
+)
 
 # Said once at the source; the parser would overwrite a value at the target without a word.
 _LINKS = {
@@ -58,6 +68,7 @@ _OWN_KEYS = {
     "best": (str, "What picks the weights to publish: a logged metric, or last. The module's own by default."),
     "average": (float, "Decay of the average of the weights that is validated and published; none by default."),
     "budget": (float, "Minutes to train: a few steps are timed, then stage.epoch and trainer.max_epochs set, once."),
+    "ddp_timeout": (float, "Minutes that a rank waits for another before the run ends with an error; 5 by default."),
 }
 
 
@@ -83,6 +94,7 @@ class FitCLI(LightningCLI):
     def __init__(self, args: Sequence[str]) -> None:
         self.run_dir: Path | None = None
         self.report: RunReport | None = None
+        self._checkpoint: Path | None = None
         self.timer = StepTimer()
         self.given = _given_keys(args)
         _check_link_targets(self.given)
@@ -133,13 +145,16 @@ class FitCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Refuse what can't run, and write out what was left to us."""
+        if self.config.ckpt_path is None and is_requeued() and has_checkpoint(self._run_dir()):
+            self.config.ckpt_path = "last"
         trainer = self.config.trainer
         for key, instead in _REFUSED.items():
             if self.config.get(key) not in (None, 1):
                 raise ConfigError(f"{key} isn't taken here: {instead}")
+        trainer.devices, trainer.num_nodes = match_launcher(trainer.devices, trainer.num_nodes)
         trainer.accelerator, processes = resolve_accelerator(trainer.accelerator, trainer.devices)
         trainer.devices = resolve_devices(trainer.accelerator, trainer.devices, processes)
-        check_precision(trainer.precision)
+        check_precision(trainer.precision, trainer.accelerator)
         if trainer.precision is None:
             trainer.precision = fast_precision(trainer.accelerator)
         if trainer.strategy == "auto" and processes * trainer.num_nodes > 1:
@@ -151,10 +166,13 @@ class FitCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except Exception as error:
-            ours = next((cause for cause in _causes(error) if isinstance(cause, ZooError)), None)
-            if ours is None:
-                raise
-            raise ours from None
+            for cause in _causes(error):
+                if isinstance(cause, ZooError):
+                    raise cause from None
+                if isinstance(cause, ModuleNotFoundError):
+                    missing = str(cause).splitlines()[0]
+                    raise ConfigError(f"the configuration names what isn't installed: {missing}") from None
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The bare trainer."""
@@ -164,8 +182,10 @@ class FitCLI(LightningCLI):
         )
 
     def _trainer(self, **options: Any) -> Trainer:
+        options = {**self.config_init.trainer, **options}
+        options["strategy"] = ddp_strategy(options["strategy"], self.config.ddp_timeout)
         try:
-            return self.trainer_class(**{**self.config_init.trainer, **options})
+            return self.trainer_class(**options)
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise ConfigError(f"trainer: {error}") from error
 
@@ -177,7 +197,9 @@ class FitCLI(LightningCLI):
     def checkpoint(self) -> Path | None:
         """The checkpoint that the run goes on from, if it does."""
         given = self.config.ckpt_path
-        return None if given is None else find_checkpoint(given, self._run_dir())
+        if given is not None and self._checkpoint is None:
+            self._checkpoint = find_checkpoint(given, self._run_dir())
+        return self._checkpoint
 
     def check(self) -> None:
         """Refuse what can't run, before a folder is claimed. The first process speaks for all.
@@ -211,25 +233,19 @@ class FitCLI(LightningCLI):
             *(config.callbacks or []),
             *self._shared(),
             RandomState(),
-            # After every epoch, so that the last epoch is there however seldom a run validates.
-            ModelCheckpoint(
-                self.run_dir / "checkpoints",
-                filename="{epoch}-{step}",
-                save_last=True,
-                save_on_train_epoch_end=True,
-            ),
             self.config_init.checkpoint,
             PublishWeights(self.run_dir, self.config.best),
             Speed(),
+            DataFacts(),
             ScoreTable(),
             self.config_init.panels,
             self.report,
         ]
         if config.enable_progress_bar is not False:
-            callbacks.append(ProgressLine(refresh_rate=5))
+            callbacks.append(ProgressLine())
         self.trainer = self._trainer(
             callbacks=callbacks,
-            logger=list(loggers(self.run_dir)) if config.logger in (None, True) else config.logger,
+            logger=list(loggers(self.run_dir, config.logger, resume)),
             enable_model_summary=config.enable_model_summary or False,
             default_root_dir=self.run_dir,
         )
@@ -299,9 +315,23 @@ def _yaml_or_none(text: str) -> Any:
         return None  # the parser says what it thinks of it
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML without repeated keys, of which the last would count and the others be overlooked."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                mark = key.start_mark
+                raise ConfigError(f"{mark.name} says {key.value} again in line {mark.line + 1}: leave one of them")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            return yaml.load(file, _EachKeyOnce)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
 
@@ -323,6 +353,8 @@ def _check_numbers(config: Any) -> None:
     """Refuse numbers that nothing can be made of."""
     if config.budget is not None and not 0 < config.budget < inf:
         raise ConfigError(f"budget is {config.budget}: give minutes, more than 0")
+    if config.ddp_timeout is not None and not 0 < config.ddp_timeout < inf:
+        raise ConfigError(f"ddp_timeout is {config.ddp_timeout}: give minutes, more than 0")
     if not 0 <= config.seed_everything < 2**32:
         raise ConfigError(f"seed_everything is {config.seed_everything}: give 0 to {2**32 - 1}")
     trainer = config.trainer

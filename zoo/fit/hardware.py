@@ -26,7 +26,7 @@ def resolve_accelerator(accelerator: Any, devices: Any) -> tuple[str, int]:
     if accelerator == "auto":
         accelerator = "gpu" if gpus else "cpu"
     gpu = accelerator in ("gpu", "cuda")
-    count = _count(devices, gpus if gpu else 1)
+    count = count_devices(devices, gpus if gpu else 1)
     if gpu and not gpus:
         raise ConfigError(
             f"--trainer.accelerator {given}: torch sees no GPU here; use cpu, or a torch built for the GPU"
@@ -43,7 +43,12 @@ def resolve_accelerator(accelerator: Any, devices: Any) -> tuple[str, int]:
     return accelerator, count
 
 
-def _count(devices: Any, available: int) -> int:
+def count_devices(devices: Any, available: int) -> int:
+    """The number of processes that ``trainer.devices`` stands for, where there are ``available`` devices.
+
+    Raises:
+        ConfigError: it is no number and no list.
+    """
     if devices in ("auto", "-1", -1):
         return available
     if isinstance(devices, str):
@@ -62,8 +67,8 @@ def resolve_devices(accelerator: str, devices: Any, count: int) -> Any:
     return devices if named and accelerator in ("gpu", "cuda") else count
 
 
-def check_precision(precision: Any) -> None:
-    """Refuse what computes in half precision throughout.
+def check_precision(precision: Any, accelerator: str) -> None:
+    """Refuse what computes in half precision throughout, and what would be replaced without a word.
 
     Raises:
         ConfigError: the way out is named.
@@ -71,6 +76,11 @@ def check_precision(precision: Any) -> None:
     if precision in ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"):
         raise ConfigError(
             f"--trainer.precision {precision}: signals and scores need float32; use bf16-mixed (or 16-mixed)"
+        )
+    if precision in ("16-mixed", "16", 16) and accelerator == "cpu":
+        raise ConfigError(
+            f"--trainer.precision {precision}: float16 is for GPUs, and Lightning would take bfloat16 on a CPU; use "
+            "bf16-mixed"
         )
 
 

@@ -8,19 +8,24 @@ import os
 import re
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from callbacks.stop_request import RunStopped
 from zoo.errors import ConfigError, ZooError
 from zoo.fit.budget import plan
 from zoo.fit.configuration import ON_COMMAND_LINE, FitCLI
-from zoo.fit.failures import explain_failure
+from zoo.fit.dashboards import close
+from zoo.fit.failures import RunFailed, explain_failure
+from zoo.fit.processes import end_children, end_with_launcher, give_way, processes_from_outside, tell_launcher
+from zoo.fit.stopping import explain_stop, finish_if_trained
+from zoo.fit.summary import closing, opening
 from zoo.runs import CLAIMED, CONFIG_NAME, is_first_process, release_run_dir
 
 # The epochs that the first process chose: the ranks it starts run the same command and must not choose again.
@@ -40,30 +45,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train; see ``--help``.
 
     Returns:
-        0, or 2 after an error that the user can mend, said in one line.
+        0, or 2 after an error that the user can mend, said in one line; 128 + the signal where one stopped the run.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for chatty in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
+    over = end_with_launcher()
     try:
         _run(list(sys.argv[1:] if argv is None else argv))
-    except (ZooError, MisconfigurationException) as error:
+    except RunStopped as stop:
         if not is_first_process():
-            # The first process fails alike and ends the others before they say it again; else this is news.
-            time.sleep(5)
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+            return 0  # the first process says it; at another status its launcher would kill it before
+        print(explain_stop(stop), file=sys.stderr)
+        return int(str(stop.code))
+    except KeyboardInterrupt:
+        if is_first_process():
+            print("stopped by SIGINT before training began", file=sys.stderr)
+        return 130
+    except (ZooError, MisconfigurationException) as error:
+        give_way()
+        _fail(_one_line(error))
         return 2
     except Exception as error:
-        if (text := explain_failure(error)) is None:
+        text = explain_failure(error)
+        give_way()
+        if text is None:
+            tell_launcher(traceback.format_exc())
             raise
-        print(f"error: {text}", file=sys.stderr)
+        _fail(text)
         return 1
     finally:
+        over.set()
         for decision in (_PLAN, CLAIMED):
             os.environ.pop(decision, None)
     return 0
+
+
+def _fail(text: str) -> None:
+    tell_launcher(text)
+    print(f"error: {text}", file=sys.stderr, flush=True)
 
 
 def _run(args: list[str]) -> None:
@@ -75,17 +97,25 @@ def _run(args: list[str]) -> None:
     cli.begin()
     assert cli.run_dir is not None
     assert cli.report is not None
-    _say(_summary(cli))
+    if is_first_process():  # it alone has opened the data by now
+        print(opening(cli, checkpoint), flush=True)
     try:
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint)
+        if checkpoint is not None:
+            finish_if_trained(cli.trainer, cli.run_dir, checkpoint)
+        with cli.config_init.checkpoint.stop:
+            cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    except Exception as error:
+        text = explain_failure(error, cli.trainer)
+        end_children(cli.trainer)
+        if text is None:
+            raise
+        raise RunFailed(text) from error
     finally:
-        for run in cli.trainer.loggers:
-            if isinstance(run, WandbLogger) and is_first_process():
-                run.experiment.finish()
+        close(cli.trainer.loggers)
         if is_first_process():
             release_run_dir(cli.run_dir)
     if cli.report.report:
-        _say(cli.report.text())
+        _say(closing(cli))
     else:
         _say(f"nothing was left to train: {checkpoint} has reached the end; raise trainer.max_epochs to go on")
 
@@ -108,7 +138,7 @@ def _planned(cli: FitCLI, args: Sequence[str]) -> list[str]:
     if _PLAN in os.environ:
         return json.loads(os.environ[_PLAN])
     _say("timing a few steps of each stage ...")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if processes_from_outside() not in (None, (1, 1)):
         raise ConfigError(
             "budget: processes started from outside would each time for themselves; set trainer.max_epochs"
         )
@@ -147,22 +177,6 @@ def _planned(cli: FitCLI, args: Sequence[str]) -> list[str]:
 
 def _as_arguments(options: dict[str, Any]) -> list[str]:
     return [f"--{key}={value}" for key, value in options.items()]
-
-
-def _summary(cli: FitCLI) -> str:
-    """What is about to run, in a few lines."""
-    trainer, model, data = cli.trainer, cli.model, cli.datamodule
-    parameters = sum(p.numel() for p in model.net.parameters())
-    switch = "" if cli.config.stage.epoch is None else f", stage 2 from {cli.config.stage.epoch}"
-    rows = {
-        "network": f"{model.model_name}, {parameters:,} parameters",
-        "epochs": f"0 to {trainer.max_epochs - 1}{switch}" if trainer.max_epochs else f"{trainer.max_steps} steps",
-        "batch": f"{data.batch_size} x {trainer.world_size} ranks x {model.accumulate} accumulated",
-        "precision": f"{trainer.precision} on {cli.config.trainer.accelerator}",
-        "data": data.root,
-        "run": cli.run_dir,
-    }
-    return "\n".join(f"{name:>10}  {text}" for name, text in rows.items())
 
 
 def _say(text: str) -> None:

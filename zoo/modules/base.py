@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import zoo
-from zoo.errors import ConfigError
+from zoo.errors import ConfigError, WeightsError
 from zoo.metrics import PSNR
 from zoo.optim import Rate, create_optimizer
+from zoo.pictures import Panel
 from zoo.precision import without_autocast
 from zoo.weights import load_tensors, read_weights
 
@@ -45,6 +46,9 @@ class SRITMModule(pl.LightningModule):
     Stages are counted from 1. ``StageSwitch`` calls :meth:`enter_stage` and sets ``switch_epoch``. One update of
     ``net`` counts as one step everywhere. Parameters keep ``requires_grad`` from start to end.
 
+    Each update of ``net`` logs ``stages/stage`` and ``stages/rate``, and the rates of further optimisers that have
+    another one under the names of their parts, such as ``stages/rate_D1``.
+
     Args:
         net: the network that is trained and published.
         net_args: the arguments ``net`` was made with, to be written beside its weights.
@@ -54,6 +58,9 @@ class SRITMModule(pl.LightningModule):
         accumulate: batches for each update.
         clip_norm: the largest norm of the gradient of one optimiser; nothing is clipped by default.
         weights: start from these, a name of the zoo or the path of a safetensors file.
+        switch_state: what becomes of the optimisers' state at the switch of stages: ``fresh`` forgets it (authors),
+            ``keep`` goes on with the moments and counts of what has been trained so far; what joins begins without. The
+            rate is the new stage's in both cases, its warm-up included.
     """
 
     arch: ClassVar[str]
@@ -71,6 +78,7 @@ class SRITMModule(pl.LightningModule):
         accumulate: int,
         clip_norm: float | None,
         weights: str | None,
+        switch_state: Literal["fresh", "keep"] = "fresh",
     ) -> None:
         super().__init__()
         if accumulate < 1:
@@ -86,6 +94,7 @@ class SRITMModule(pl.LightningModule):
         self.weight_decay = weight_decay
         self.accumulate = accumulate
         self.clip_norm = clip_norm
+        self.switch_state = switch_state
         self.stage = 1
         self.switch_epoch: int | None = None
         self.val_psnr = PSNR()
@@ -122,16 +131,25 @@ class SRITMModule(pl.LightningModule):
         load_tensors(self.net, self.read_start(weights), weights)
 
     def read_start(self, weights: str) -> dict[str, Tensor]:
-        """The tensors of a zoo name or of a safetensors file."""
-        if weights.endswith((".safetensors", ".ckpt")) or os.sep in weights or Path(weights).exists():
-            return read_weights(weights)[0]
-        return zoo.load(weights).state_dict()
+        """The tensors of a zoo name or of a safetensors file.
+
+        Raises:
+            WeightsError: the file says that it is for other signals than ``net``'s.
+        """
+        if not (weights.endswith((".safetensors", ".ckpt")) or os.sep in weights or Path(weights).exists()):
+            return zoo.load(weights).state_dict()
+        tensors, metadata = read_weights(weights)
+        for side, own in (("input", str(self.net.input_signal)), ("output", str(self.net.output_signal))):
+            if (stated := metadata.get(side, own)) != own:
+                raise WeightsError(f"{weights} is not for {self.model_name}: its {side} is {stated}, not {own}")
+        return tensors
 
     def enter_stage(self, stage: int) -> None:
-        """Begin a stage with fresh optimiser state. The one place where such state is cleared."""
+        """Begin a stage, with what state ``switch_state`` says. The one place where optimisers' state is cleared."""
         self.stage = stage
-        for optimizer in self.trainer.optimizers:
-            optimizer.state.clear()
+        if self.switch_state == "fresh":
+            for optimizer in self.trainer.optimizers:
+                optimizer.state.clear()
 
     def stage_updates(self) -> tuple[int, int]:
         """Updates done in this stage, and the stage's length in updates.
@@ -157,9 +175,24 @@ class SRITMModule(pl.LightningModule):
         rate = self.rates[self.stage - 1](*self.stage_updates())
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("rate_scale", 1.0)
+        if optimizer is self.trainer.optimizers[0]:
+            self._log_stage(rate)
         if self.clip_norm is not None:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+
+    def _log_stage(self, rate: float) -> None:
+        # All at once: of what a hook logs several times in an epoch's first batch, the trainer keeps the last.
+        scalars = {"stage": float(self.stage), "rate": rate}
+        for optimizer in self.trainer.optimizers[1:]:
+            group = optimizer.param_groups[0]
+            if optimizer.state and group["lr"] != rate:  # without state it rests
+                scalars[f"rate_{self._part_of(group['params'][0])}"] = group["lr"]
+        # Tensors on the CPU: a plain number would be sent to the device at each update, and waited for.
+        self.log_dict({f"stages/{key}": torch.tensor(value) for key, value in scalars.items()})
+
+    def _part_of(self, parameter: nn.Parameter) -> str:
+        return next(name for name, part in self.named_children() if any(p is parameter for p in part.parameters()))
 
     def check_data(self, data: Any) -> None:
         """Refuse a data module whose batches some stage can't use; called before training."""
@@ -197,9 +230,26 @@ class SRITMModule(pl.LightningModule):
         self.log("val/psnr", self.val_psnr, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(preds))
         return preds
 
+    def look_inside(self, net: Any, sdr: Tensor) -> tuple[Tensor, dict[str, Panel]]:
+        """The prediction for one picture, and panels of what it is made of.
+
+        Args:
+            net: a network as ``net``: the published one, or ``net`` itself.
+            sdr: ``(3, h, w)``, its input.
+
+        Returns:
+            ``(3, H, W)``, unclipped; panels as large as it, by title, in the order in which they are shown.
+        """
+        return net(sdr[None])[0], {}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the stage, and say whose checkpoint this is."""
-        checkpoint["sritm"] = {"format": CHECKPOINT_FORMAT, "model": self.model_name, "stage": self.stage}
+        checkpoint["sritm"] = {
+            "format": CHECKPOINT_FORMAT,
+            "model": self.model_name,
+            "stage": self.stage,
+            "optimizer": self.optimizer,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the stage."""

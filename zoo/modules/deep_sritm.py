@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
+from torch.nn import init
 
+from zoo.errors import ConfigError
 from zoo.losses import clipped_half_sse, mean_absolute_error, mean_squared_error
 from zoo.modules.base import Batch, SRITMModule
 from zoo.nets import DeepSRITM
+from zoo.nets.deep_sritm import ResModBlock, ResSkipModBlock
 from zoo.optim import Rate, create_optimizer
+from zoo.pictures import Panel, map_panel, sdr_panel
 from zoo.weights import load_tensors
 
 LOSSES = {"half_sse": clipped_half_sse, "mse": mean_squared_error, "mae": mean_absolute_error}
@@ -36,6 +40,13 @@ class DeepSRITMModule(SRITMModule):
         accumulate: batches for each update.
         clip_norm: the largest norm of the gradient.
         weights: start from these, a name of the zoo or a path; those of a base network leave the modulation fresh.
+        start: of the modulation's fresh maps. ``authors``: near 0, so that the switch all but turns off the residuals
+            of six blocks, which have to grow back. ``identity``: exactly 1, so that the network just after the switch
+            gives what it gave before it.
+        switch_state: of the optimiser at the switch, ``fresh`` (authors) or ``keep``, see :class:`SRITMModule`.
+
+    Raises:
+        ConfigError: a start of maps without modulation.
     """
 
     arch: ClassVar[str] = "deep_sritm"
@@ -53,12 +64,18 @@ class DeepSRITMModule(SRITMModule):
         accumulate: int = 1,
         clip_norm: float | None = None,
         weights: str | None = None,
+        start: Literal["authors", "identity"] = "authors",
+        switch_state: Literal["fresh", "keep"] = "fresh",
     ) -> None:
         self.modulation = modulation
         net_args: dict[str, Any] = {"scale": scale, "modulation": modulation}
-        super().__init__(
-            DeepSRITM(**net_args), net_args, rates, optimizer, weight_decay, accumulate, clip_norm, weights
-        )
+        net = DeepSRITM(**net_args)
+        # Here and not at the switch: a resumed run has nothing to do again, and weights that are given go before it.
+        if start == "identity":
+            if not modulation:
+                raise ConfigError("model.start is identity, but model.modulation is false: there are no maps to start")
+            maps_to_one_(net)
+        super().__init__(net, net_args, rates, optimizer, weight_decay, accumulate, clip_norm, weights, switch_state)
         self.loss = LOSSES[loss]
         self.bias_rate = bias_rate
         self.net.modulation_on = modulation and self.stage == 2
@@ -95,17 +112,46 @@ class DeepSRITMModule(SRITMModule):
         load_tensors(self.net, tensors, weights)
 
     def configure_optimizers(self) -> Any:
-        """Kernels and biases apart."""
-        kernels = [p for p in self.net.parameters() if p.ndim == 4]
-        biases = [p for p in self.net.parameters() if p.ndim == 1]
-        groups = [
-            {"params": kernels, "weight_decay": self.weight_decay},
-            {"params": biases, "weight_decay": 0.0, "rate_scale": self.bias_rate},
-        ]
-        return create_optimizer(self.optimizer, groups)
+        """Kernels and biases apart, and those of the modulation, which joins later, from the others."""
+        modulation = self.net.modulation_parameters()
+        base = [p for name, p in self.net.named_parameters() if name not in modulation]
+        groups = []
+        for parameters in (base, list(modulation.values())):
+            kernels, biases = ([p for p in parameters if p.ndim == ndim] for ndim in (4, 1))
+            groups.append({"params": kernels, "weight_decay": self.weight_decay})
+            groups.append({"params": biases, "weight_decay": 0.0, "rate_scale": self.bias_rate})
+        return create_optimizer(self.optimizer, [group for group in groups if group["params"]])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One update of ``net``."""
         loss = self.loss(self.net(batch["sdr"]), batch["hdr"])
         self.log_training(loss=loss)
         return loss
+
+    def look_inside(self, net: DeepSRITM, sdr: Tensor) -> tuple[Tensor, dict[str, Panel]]:
+        """Layers, features (the paper's Fig. 8) and, while it is on, modulation maps (Fig. 6).
+
+        Of features and maps the mean over their channels is drawn, of the detail layer the luma: the paper doesn't say
+        what its figures show. Maps are also drawn in greys, which show structure where the whole map is far from 1.
+        """
+        parts = net.components(sdr[None])
+        panels = {
+            "base": sdr_panel(parts.base[0], net.scale),
+            "detail": map_panel(parts.detail[0, 0], net.scale, neutral=1),
+        }
+        for name in ("conv1_base", "conv1_detail", "FE_b", "FE_d", "y_f"):
+            panels[name] = map_panel(getattr(parts, name)[0].mean(0), net.scale)
+        for name in ("modulation_base", "modulation_detail"):
+            if (modulation := getattr(parts, name)) is not None:
+                panels[name] = map_panel(modulation[0].mean(0), net.scale, neutral=1)
+                panels[f"{name}_grey"] = map_panel(modulation[0].mean(0), net.scale)
+        return parts.pred[0], panels
+
+
+def maps_to_one_(net: DeepSRITM) -> None:
+    """Set the last convolution of each modulation branch so that its map is 1 whatever it is given, until it learns."""
+    for block in net.modules():
+        if isinstance(block, ResModBlock | ResSkipModBlock):
+            weight, bias = block.modulation[-1].parameters()
+            init.zeros_(weight)
+            init.ones_(bias)

@@ -11,6 +11,7 @@ from zoo.losses import mean_absolute_error, mean_squared_error
 from zoo.modules.base import Batch, SRITMModule
 from zoo.nets import JSINet
 from zoo.optim import Rate
+from zoo.pictures import Panel, map_panel, sdr_panel
 
 LOSSES = {"mse": mean_squared_error, "mae": mean_absolute_error}
 # Ten times lower after 200 and after 225 of 250 epochs (JSI-GAN, Implementation Details).
@@ -53,3 +54,23 @@ class JSINetModule(SRITMModule):
         loss = self.loss(self.net(batch["sdr"]), batch["hdr"])
         self.log_training(loss=loss)
         return loss
+
+    def look_inside(self, net: JSINet, sdr: Tensor) -> tuple[Tensor, dict[str, Panel]]:
+        """The layers of the input and what the subnets make of them."""
+        return look_inside_jsinet(net, sdr)
+
+
+def look_inside_jsinet(net: JSINet, sdr: Tensor) -> tuple[Tensor, dict[str, Panel]]:
+    """What JSI-GAN's Fig. 4 shows (I, D and C; P is the prediction), beside the layers of the input.
+
+    In the luma alone: I is no picture in itself, since C scales the codes of its chroma, whose grey isn't 0. The paper
+    shows 64 ``|D|``; here it keeps its sign.
+    """
+    parts = net.components(sdr[None])
+    return parts.pred[0], {
+        "base": sdr_panel(parts.base[0], net.scale),
+        "detail": map_panel(parts.detail[0, 0], net.scale, neutral=1),
+        "I": map_panel(parts.I[0, 0]),
+        "D": map_panel(parts.D[0, 0], neutral=0),
+        "C": map_panel(parts.C[0, 0], neutral=1),
+    }

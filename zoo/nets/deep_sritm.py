@@ -7,7 +7,7 @@ first, and the guided filter repeats the border.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -129,6 +129,46 @@ class DetailPass(nn.Module):
         return x
 
 
+class DeepSRITMComponents(NamedTuple):
+    """What a prediction comes of; features are ``(B, channels, H, W)``, named as in Fig. 3.
+
+    Attributes:
+        pred: prediction ``(B, 3, scale H, scale W)`` on the output signal, unclipped.
+        base: base layer of the input ``(B, 3, H, W)``.
+        detail: detail layer of the input ``(B, 3, H, W)``.
+        conv1_base: features after the first convolution of the base pass.
+        conv1_detail: features after that of the detail pass.
+        FE_b: features that the base pass ends in.
+        FE_d: features that the detail pass ends in.
+        y_f: features that the fusion ends in.
+        modulation_base: map of the base pass's first modulated block (the paper's RMB1); None while it is off.
+        modulation_detail: map of the detail pass's first modulated block (RSMB1); None while it is off.
+    """
+
+    pred: Tensor
+    base: Tensor
+    detail: Tensor
+    conv1_base: Tensor
+    conv1_detail: Tensor
+    FE_b: Tensor
+    FE_d: Tensor
+    y_f: Tensor
+    modulation_base: Tensor | None
+    modulation_detail: Tensor | None
+
+
+# Where in the network the features of DeepSRITMComponents come out.
+_FEATURES = {
+    "conv1_base": "base.first",
+    "conv1_detail": "detail.first",
+    "FE_b": f"base.blocks.{_PASS_BLOCKS - 1}",
+    "FE_d": f"detail.blocks.{_PASS_BLOCKS - 1}",
+    "y_f": "fusion",
+    "modulation_base": "base.blocks.1.modulation",
+    "modulation_detail": "detail.blocks.1.modulation",
+}
+
+
 class DeepSRITM(nn.Module):
     """Deep SR-ITM::
 
@@ -216,13 +256,39 @@ class DeepSRITM(nn.Module):
             SignalError: ``x`` has another shape, or isn't float.
         """
         check_pictures(x, self.input_signal)
-        base = guided_filter(x, border="replicate")
-        detail = detail_layer(x, base, _DIVISION_EPS)
+        base, detail = _decompose(x)
         base_features = self.base(torch.cat([x, base], dim=1), self.modulation_on)
         detail_features = self.detail(torch.cat([x, detail], dim=1), base_features, self.modulation_on)
         fused = self.fusion(torch.cat([base_features[-1], detail_features], dim=1))
         pred = imresize(x, self.scale) + self.head(self.upsampling(fused))
         return pred.to(next(self.parameters()).dtype)
+
+    def components(self, x: Tensor) -> DeepSRITMComponents:
+        """The prediction and what it comes of; ``x`` as in :meth:`forward`.
+
+        Listens to :meth:`forward`, which so keeps no more features in memory than it needs.
+        """
+        check_pictures(x, self.input_signal)
+        seen: dict[str, Tensor] = {}
+        # A network without modulation has no such part.
+        parts = {name: part for name, path in _FEATURES.items() if (part := dict(self.named_modules()).get(path))}
+        hooks = [
+            part.register_forward_hook(lambda module, args, output, name=name: seen.update({name: output}))
+            for name, part in parts.items()
+        ]
+        try:
+            pred = self.forward(x)  # not __call__: where the network is compiled, hooks aren't heard
+        finally:
+            for hook in hooks:
+                hook.remove()
+        base, detail = _decompose(x)
+        return DeepSRITMComponents(pred, base, detail, *(seen.get(name) for name in _FEATURES))  # type: ignore[arg-type]
+
+
+def _decompose(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Base and detail layer of a picture, at least float32."""
+    base = guided_filter(x, border="replicate")
+    return base, detail_layer(x, base, _DIVISION_EPS)
 
 
 def _is_modulation(name: str) -> bool:

@@ -52,7 +52,7 @@ from zoo.modules import JSIGANModule
         (["--data={scale: 4}"], r"data\.scale on the command line follows from scale"),
         (["--model.init_args", "{scale: 4}"], r"model\.init_args\.scale on the command line follows from scale"),
         (["--scale", "4"], r"are of scale 2, not 4"),
-        (["--config", "nothing"], r"no config 'nothing': give a file, or one of deep_sritm_x2, jsigan"),
+        (["--config", "nothing"], r"no config 'nothing': give a file, or one of deep_sritm_x1, deep_sritm_x2, deep_s"),
         (["--data.root", "nowhere"], r"no shard folder nowhere; make one with"),
         (["--data.root", "."], r"dataset\.json"),
         (["--data.global_batch_size", "64"], r"16 training samples, fewer than one global batch of 64"),

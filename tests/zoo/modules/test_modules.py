@@ -162,6 +162,79 @@ def test_deep_sritm_starts_from_a_base_network_with_fresh_modulation(tmp_path: P
         DeepSRITMModule(scale=4, weights=str(path))
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_with_maps_of_one_the_switch_changes_nothing(precision: Any) -> None:
+    """What the base network has learned is what the whole one gives at the switch; not so from the authors' start."""
+    sdr = codes_to_signal(random_codes(1, 9, 2, 1), JSINet(2))["sdr"]
+    for start in ("identity", "authors"):
+        module = DeepSRITMModule(rates=[Rate(1e-3), Rate(1e-3)], start=start)
+        train(module, [random_codes(1, 6, 2, seed) for seed in range(2)], precision=precision)
+        assert module.stage == 1
+        preds = []
+        for on in (False, True):
+            module.net.modulation_on = on
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision != "32-true"):
+                preds.append(module.net(sdr))
+        # A product with 1 is exact.
+        assert torch.equal(*preds) == (start == "identity")
+
+
+def test_maps_of_one_learn() -> None:
+    """The last convolutions move with the first update, and through them all that lies before with the second."""
+    module = DeepSRITMModule(rates=[Rate(1e-4), Rate(1e-4)], start="identity", weight_decay=0)
+    before = {name: p.detach().clone() for name, p in module.net.modulation_parameters().items()}
+    moved = []
+
+    class Moved(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+            moved.append({n for n, p in pl_module.net.modulation_parameters().items() if not torch.equal(p, before[n])})
+
+    train(module, [random_codes(1, 6, 2, 0)] * 2, [StageSwitch(0), Moved()])
+    assert moved[0] == {name for name in before if ".modulation.2." in name}
+    assert moved[1] == set(before)
+
+
+def test_a_start_of_maps_needs_maps() -> None:
+    with pytest.raises(ConfigError, match=r"model\.start is identity, but model\.modulation is false"):
+        DeepSRITMModule(modulation=False, start="identity", rates=[Rate(1e-4)])
+
+
+@pytest.mark.parametrize("start", ["authors", "identity"])
+def test_the_second_stage_alone_starts_from_a_base_network(tmp_path: Path, start: Any) -> None:
+    base = DeepSRITMModule(modulation=False, rates=[Rate(1e-4)])
+    path = tmp_path / "base.safetensors"
+    write_weights(path, *base.published_weights())
+    module = DeepSRITMModule(weights=str(path), start=start, rates=[Rate(1e-4), Rate(0.0)])
+    train(module, [random_codes(1, 6, 2, 0)], [StageSwitch(0)], precision="32-true")
+    assert module.stage == 2
+    assert module.net.modulation_on
+    sdr = codes_to_signal(random_codes(1, 9, 2, 1), base.net)["sdr"]
+    with torch.no_grad():
+        assert torch.equal(module.net(sdr), base.net(sdr)) == (start == "identity")
+
+
+def test_weights_with_a_modulation_go_before_its_start(tmp_path: Path) -> None:
+    whole = DeepSRITMModule()
+    path = tmp_path / "whole.safetensors"
+    write_weights(path, whole.net.state_dict(), {})
+    again = DeepSRITMModule(weights=str(path), start="identity")
+    for name, tensor in whole.net.state_dict().items():
+        assert torch.equal(again.net.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_weights_for_other_signals_are_no_start(tmp_path: Path, side: str) -> None:
+    net = JSINet(2)
+    path = tmp_path / "foreign.safetensors"
+    signals = {"input": str(net.input_signal), "output": str(net.output_signal)}
+    write_weights(path, net.state_dict(), signals)
+    JSINetModule(weights=str(path))
+    write_weights(path, net.state_dict(), signals | {side: "bt709-srgb-rgb-full-8"})
+    message = rf"foreign\.safetensors is not for jsinet_x2: its {side} is bt709-srgb-rgb-full-8, not bt"
+    with pytest.raises(WeightsError, match=message):
+        JSINetModule(weights=str(path))
+
+
 @pytest.mark.parametrize(("epochs", "tensors", "modulation"), [(1, 112, False), (2, 148, True)])
 def test_deep_sritm_publishes_its_modulation_only_once_it_is_on(
     tmp_path: Path, epochs: int, tensors: int, modulation: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -32,6 +33,12 @@ def run(root: Path, out: Path, case: str, ranks: int, precision: str, shared: bo
     return [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in range(ranks)]
 
 
+def losses(out: Path, rank: int) -> list[dict[str, float]]:
+    """What a rank logged in each step of its own images, in the section ``train``."""
+    steps = json.loads((out / f"losses{rank}.json").read_text())
+    return [{key: value for key, value in step.items() if key.startswith("train/")} for step in steps]
+
+
 def assert_identical(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
     assert first.keys() == second.keys()
     different = [name for name in first if not torch.equal(first[name], second[name])]
@@ -46,14 +53,29 @@ def test_ranks_with_different_data_keep_identical_parameters_across_the_switch(
     assert_identical(first, second)
 
 
-@pytest.mark.parametrize(("case", "shared"), [("jsinet", False), ("deep_sritm", False), ("jsigan", True)])
-def test_two_ranks_equal_one_process(root: Path, tmp_path: Path, case: str, shared: bool) -> None:
-    """JSI-GAN's batch norm sees one rank's images, so there both ranks are given the same half."""
+@pytest.mark.parametrize(
+    ("case", "shared"),
+    [
+        ("jsinet", False),
+        ("deep_sritm", False),
+        ("jsigan", True),
+        pytest.param("jsigan_sync", False, marks=pytest.mark.slow),
+    ],
+)
+def test_two_ranks_equal_one_process_in_losses_and_parameters(
+    root: Path, tmp_path: Path, case: str, shared: bool
+) -> None:
+    """JSI-GAN's batch norm sees one rank's images, unless it is synchronised: there both are given the same half."""
     one = run(root, tmp_path / "one", case, 1, "64-true", shared)[0]
     first, second = run(root, tmp_path / "two", case, 2, "64-true", shared)
     assert_identical(first, second)
     for name, expected in one.items():
         torch.testing.assert_close(first[name], expected, rtol=1e-10, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+    curve = losses(tmp_path / "one", 0)
+    of_ranks = zip(losses(tmp_path / "two", 0), losses(tmp_path / "two", 1), strict=True)
+    assert len(curve) == 4
+    for step, (a, b) in zip(curve, of_ranks, strict=True):
+        assert {key: (a[key] + b[key]) / 2 for key in a} == pytest.approx(step, rel=1e-10)
 
 
 def test_a_loss_of_nan_on_one_rank_stops_both_at_the_same_step(root: Path, tmp_path: Path) -> None:

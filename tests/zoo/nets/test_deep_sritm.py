@@ -103,6 +103,34 @@ def test_passes_read_the_picture_beside_the_authors_layers(golden: Path, layer: 
     torch.testing.assert_close(seen[0][:, 3:], pictures(arrays[f"a/{name}"]), rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("modulation", [False, True])
+@torch.no_grad()
+def test_components_are_the_authors_features_and_leave_the_network_as_it_was(golden: Path, modulation: bool) -> None:
+    arrays = np.load(golden / "deep_sritm_x2.npz")
+    kind = "full" if modulation else "base"
+    net, x = golden_deep_sritm(2, modulation=True), pictures(arrays["a/input"])
+    net.modulation_on = modulation
+    parts = net.components(x)
+    assert torch.equal(parts.pred, net(x))
+    torch.testing.assert_close(parts.base, pictures(arrays["a/input_base"]), rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(parts.detail, pictures(arrays["a/input_detail"]), rtol=0, atol=TOLERANCE)
+    names = {"conv1_base": "conv1_b", "conv1_detail": "conv1_d", "FE_b": "FE_b", "FE_d": "FE_d", "y_f": "y_f"}
+    maps = {"modulation_base": "mod_b1", "modulation_detail": "mod_d1"}
+    for name, theirs in {**names, **(maps if modulation else {})}.items():
+        kept = getattr(parts, name)[:, arrays["channels_kept"]]
+        torch.testing.assert_close(kept, pictures(arrays[f"a/{kind}/{theirs}"]), rtol=0, atol=TOLERANCE)
+    if not modulation:
+        assert (parts.modulation_base, parts.modulation_detail) == (None, None)
+    assert not any(part._forward_hooks for part in net.modules())
+
+
+def test_components_of_a_network_without_modulation_have_no_maps() -> None:
+    parts = DeepSRITM(4, modulation=False, channels=2).components(torch.rand(1, 3, 5, 6))
+    assert parts.pred.shape == (1, 3, 20, 24)
+    assert parts.y_f.shape == (1, 2, 5, 6)
+    assert parts.modulation_base is parts.modulation_detail is None
+
+
 @torch.no_grad()
 def test_without_a_residual_the_prediction_is_the_authors_bicubic(golden: Path) -> None:
     arrays = np.load(golden / "deep_sritm_x2.npz")

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.golden_parameters import golden_discriminator, params, pictures
 from zoo.errors import DataError
+from zoo.losses import relativistic_hinge_d, relativistic_hinge_g
 from zoo.nets import Discriminator
 from zoo.nets.authors import discriminator_names
 
@@ -85,6 +87,51 @@ def test_squares_from_129_to_160_end_at_one_logit(side: int, logits: int) -> Non
     assert logit.shape == (2, 1, logits, logits)
 
 
+def hinge_losses(net: Discriminator, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Relativistic losses of the discriminator and of the generator."""
+    logits = net(real)[0], net(fake)[0]
+    return relativistic_hinge_d(*logits), relativistic_hinge_g(*logits)
+
+
+def trained_discriminator(logit_norm: bool, real: Tensor, fake: Tensor) -> Discriminator:
+    """Taught to tell two batches apart, with every means."""
+    torch.manual_seed(0)
+    net = Discriminator(2, logit_norm)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(15):
+        net.advance()
+        optimizer.zero_grad()
+        hinge_losses(net, real, fake)[0].backward()
+        optimizer.step()
+    return net
+
+
+def test_with_a_normalised_logit_both_hinge_losses_stay_at_two_or_more_and_blind_to_the_order() -> None:
+    """As released; without that norm, both can be learnt."""
+    torch.manual_seed(1)
+    real, fake = (
+        torch.rand(4, 3, 160, 160) ** 2,
+        torch.rand(4, 3, 40, 40).repeat_interleave(4, 2).repeat_interleave(4, 3),
+    )
+    released, free = (trained_discriminator(norm, real, fake) for norm in (True, False))
+    with torch.no_grad():
+        learnt, other = hinge_losses(released, real, fake)
+        assert 2 - 1e-5 < learnt < 2.01  # all that there is to learn
+        assert other > 2 - 1e-5
+        for picture in (real, fake):
+            assert released(picture)[0].mean() == pytest.approx(float(released.layers[-1].norm.bias), abs=1e-5)
+        learnt, other = hinge_losses(free, real, fake)
+        assert learnt < 1.5
+        assert other > 2.5
+        assert free(real)[0].mean() > free(fake)[0].mean() + 0.5
+
+
+def test_without_the_norm_of_the_logit_it_has_a_bias_and_all_else_keeps_its_name() -> None:
+    released, free = (set(Discriminator(1, norm).state_dict()) for norm in (True, False))
+    assert {name for name in released - free if not name.startswith("layers.11.norm.")} == set()
+    assert free - released == {"layers.11.conv.bias"}
+
+
 def test_too_small_a_picture_is_refused_in_one_line() -> None:
     with pytest.raises(DataError, match=r"pictures of 160x128 are too small .* give 160x160 or more"):
         Discriminator(1)(torch.rand(2, 3, 128, 160))
@@ -95,17 +142,24 @@ def test_a_single_logit_is_refused_in_one_line() -> None:
         Discriminator(1)(torch.rand(1, 3, 160, 160))
 
 
-@torch.no_grad()
-def test_logits_are_float32_inside_autocast() -> None:
+def test_inside_autocast_logits_and_gradients_stay_near_float32() -> None:
+    """All layers in bfloat16 would leave a gradient of another direction."""
+    torch.manual_seed(0)
     net = Discriminator(8)
-    x = torch.rand(4, 3, 160, 160)
     net.advance()
-    exact, _ = net(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        logit, features = net(x)
-    assert logit.dtype == torch.float32
-    assert features[0].dtype == torch.bfloat16
-    torch.testing.assert_close(logit, exact, rtol=0, atol=0.2)
+    weights = torch.tensor([1.0, -2.0, 3.0, -1.0])[:, None, None, None]
+    logits, gradients = [], []
+    for autocast in (False, True):
+        x = torch.rand(4, 3, 160, 160, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            logit, features = net(x)
+        (weights * logit).sum().backward()
+        logits.append(logit.detach())
+        gradients.append(x.grad.flatten())
+    assert logits[1].dtype == features[0].dtype == torch.float32
+    assert {feature.dtype for feature in features[1:]} == {torch.bfloat16}
+    torch.testing.assert_close(*reversed(logits), rtol=0, atol=0.05)
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.9
 
 
 def test_kernels_start_as_a_normal_of_deviation_0_02_cut_at_two_sigma() -> None:

@@ -1,0 +1,92 @@
+"""Pictures of the frames on which a model is worst."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from zoo.errors import DataError
+from zoo.evaluation.models import EvaluatedModel, load_model, parse_model
+from zoo.evaluation.report import Evaluation, ModelResult, resolve_device
+from zoo.evaluation.running import PRECISIONS, Row, Scorer
+from zoo.evaluation.sets import EvaluationFrame
+from zoo.metrics import Suite, delta_e_itp_map
+from zoo.pictures import Panel, hdr_panel, sdr_panel, sheet, write_png
+
+DELTA_E_SCALE = 20
+"""Delta E ITP at the upper end of the map's colours, of all models and sets."""
+
+_WIDEST = 960  # pixels of a panel: larger pictures are reduced
+_BAR = 14  # pixels of the scale of colours
+
+
+def draw_worst(evaluation: Evaluation, count: int) -> list[Path]:
+    """Write input, prediction, truth and map of delta E ITP of each model's worst frames by the first metric.
+
+    Returns:
+        The files, the worst first, model by model.
+    """
+    metric = evaluation.request.metrics[0]
+    device = resolve_device(evaluation.request.device)
+    paths = []
+    for model in evaluation.models:
+        if not (worst := _worst(evaluation, model, metric, count)):
+            continue
+        dtype = PRECISIONS[evaluation.request.precision][0]
+        loaded = load_model(parse_model(model.label), evaluation.scale, device, dtype)
+        scorer = Scorer(Suite([metric]), device, evaluation.request.precision)
+        for place, row in enumerate(worst, 1):
+            if (frame := _frame(evaluation, row)) is not None:
+                name = re.sub(r"[^\w.+-]+", "_", f"{model.label}-{place}-{row.frame}")
+                path = evaluation.request.output / "worst" / f"{name}.png"
+                score = f"{metric} {row.scores[metric]:.4g}"
+                write_png(path, _sheet(scorer, loaded, frame, score))
+                paths.append(path)
+    return paths
+
+
+def _worst(evaluation: Evaluation, model: ModelResult, metric: str, count: int) -> list[Row]:
+    sign = 1 if metric in evaluation.better_high else -1
+    return sorted(model.rows, key=lambda row: sign * row.scores[metric])[:count]
+
+
+def _frame(evaluation: Evaluation, row: Row) -> EvaluationFrame | None:
+    item = next(item for item in evaluation.frames.items if item.name == row.item)
+    _, found = next(iter(evaluation.frames.read([item])))
+    if isinstance(found, DataError):  # it could be read before; no picture is worth the table
+        return None
+    return next(frame for frame in found if frame.key == row.frame)
+
+
+def _sheet(scorer: Scorer, model: EvaluatedModel, frame: EvaluationFrame, score: str) -> np.ndarray:
+    preds = scorer.predict(model, frame).cpu()
+    difference = delta_e_itp_map(preds.float(), frame.hdr[None])[0, 0]
+    scale = frame.hdr.shape[-1] // frame.sdr.shape[-1]
+    panels = {
+        f"input SDR {frame.sdr.shape[-1]}x{frame.sdr.shape[-2]}": sdr_panel(frame.sdr, scale),
+        f"{model.label}: {score}": hdr_panel(preds[0]),
+        "truth": hdr_panel(frame.hdr),
+        f"delta E ITP, mean {difference.mean():.3g}; colours 0 to {DELTA_E_SCALE}+": _difference_panel(difference),
+    }
+    return sheet({title: _reduced(panel) for title, panel in panels.items()})
+
+
+def _difference_panel(difference: torch.Tensor) -> Panel:
+    """On one scale for all methods, drawn below."""
+    x = difference.float().numpy()
+    bar = np.broadcast_to(np.linspace(0, 1, x.shape[1], dtype=np.float32), (_BAR, x.shape[1]))
+    levels = (255 * np.vstack([(x / DELTA_E_SCALE).clip(0, 1), bar])).astype(np.uint8)
+    picture = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    return Panel(picture, {"mean": float(x.mean()), "max": float(x.max())})
+
+
+def _reduced(panel: Panel) -> Panel:
+    height, width = panel.picture.shape[:2]
+    if width <= _WIDEST:
+        return panel
+    size = (_WIDEST, round(height * _WIDEST / width))
+    return panel._replace(picture=cv2.resize(panel.picture, size, interpolation=cv2.INTER_AREA))
