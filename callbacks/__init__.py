@@ -6,6 +6,7 @@ ensure_torchvision()
 
 from callbacks.data_facts import DataFacts  # noqa: E402
 from callbacks.divergence_guard import DivergenceGuard  # noqa: E402
+from callbacks.histograms import Histograms  # noqa: E402
 from callbacks.panels import Panels  # noqa: E402
 from callbacks.progress import ProgressLine  # noqa: E402
 from callbacks.publish_weights import PublishWeights  # noqa: E402
@@ -20,6 +21,7 @@ from callbacks.weight_average import WeightAverage  # noqa: E402
 __all__ = [
     "DataFacts",
     "DivergenceGuard",
+    "Histograms",
     "Panels",
     "ProgressLine",
     "PublishWeights",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from contextlib import ExitStack
@@ -74,7 +75,7 @@ class ProgressLine(ProgressBar):
         if not self._enabled:
             return
         file = self.file or sys.stderr
-        if file.isatty():
+        if _is_terminal(file):
             self._messages.enter_context(logging_redirect_tqdm())
             self._bar = tqdm(
                 total=self._total,
@@ -180,6 +181,11 @@ class ProgressLine(ProgressBar):
         done, length = pl_module.stage_updates()
         start, first = self._pace_from
         return (time.monotonic() - start) / (trainer.global_step - first) * (length - done)
+
+
+def _is_terminal(file: TextIO) -> bool:
+    """Whether a line can be drawn over and over: in a terminal that says how large it is, which not all of CI do."""
+    return file.isatty() and min(os.get_terminal_size(file.fileno())) > 0
 
 
 def run_updates(trainer: Trainer, pl_module: Any) -> int | None:

@@ -38,7 +38,7 @@ class ScoreTable(Callback):
     frame passes the network again.
 
     Args:
-        metrics: names of ``zoo.metrics.METRICS``. The default's take a few hundredths of a network's forward pass.
+        metrics: names of ``zoo.metrics.METRICS``. The default's take a few hundredths of a forward pass on a CPU.
 
     Raises:
         ConfigError: an unknown metric, or one that can't run here.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,25 @@ from typing import Any
 _HEADER = b":W&B"
 _START = 7  # bytes before the first block
 _BLOCK = 32768
+_PATIENCE = 20  # seconds
 _FULL, _LAST = 1, 4  # kinds of part with which a record is whole
 
 
 def offline_files(run_dir: Path) -> list[Path]:
-    """The files of all starts of a run, the first start's first."""
-    return sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))
+    """The files of all starts of a run, the first start's first.
+
+    Waits until they are whole: the process that writes them does so a little later than ``finish()`` returns.
+    """
+    files = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))
+    end = time.monotonic() + _PATIENCE
+    while not all(_is_whole(path) for path in files):
+        assert time.monotonic() < end, f"W&B didn't end one of {files}"
+        time.sleep(0.05)
+    return files
+
+
+def _is_whole(path: Path) -> bool:
+    return path.stat().st_size > 0 and any(record.WhichOneof("record_type") == "exit" for record in records(path))
 
 
 def records(path: Path) -> Iterator[Any]:
@@ -24,7 +38,7 @@ def records(path: Path) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
     data = path.read_bytes()
-    assert data.startswith(_HEADER)
+    assert data.startswith(_HEADER), path
     place, part = _START, b""
     while place + 7 <= len(data):
         left = _BLOCK - place % _BLOCK

@@ -23,6 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from zoo.fit import main as fit
 
         return fit(arguments[1:])
+    if arguments[:1] == ["evaluate"]:
+        from zoo.evaluation.command import main as evaluate
+
+        return evaluate(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
         print(_answer(options))
@@ -42,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write the page of a training run, RUN/index.html, anew")
     report.add_argument("run_dir", metavar="RUN", help="the run's folder")
     commands.add_parser("fit", help="train: sritm fit --config jsigan; see sritm fit --help", add_help=False)
+    commands.add_parser("evaluate", help="score models on a set; see sritm evaluate --help", add_help=False)
     return parser
 
 

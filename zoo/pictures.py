@@ -184,8 +184,11 @@ def map_panel(values: Tensor, scale: int = 1, neutral: float | None = None) -> P
         reach = _round_up(float(np.percentile(np.abs(x - neutral), _WITHIN)))
         colours, low, high = _diverging, neutral - reach, neutral + reach
     picture = colours(((x - low) / (high - low or 1.0)).clip(0, 1)).repeat(scale, axis=0).repeat(scale, axis=1)
-    text = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
-    ends = [f"{value:.3g}" for value in (low, (low + high) / 2, high)]
+    # As many digits as tell the ends of the scale apart: a map may lie within thousandths of 1.
+    size, span = max(abs(low), abs(high), _LEAST_REACH), max(high - low, _LEAST_REACH)
+    digits = 3 + max(0, math.ceil(math.log10(size / span)))
+    text = "  ".join(f"{name} {value:.{digits}g}" for name, value in figures.items())
+    ends = [f"{value:.{digits}g}" for value in (low, (low + high) / 2, high)]
     return Panel(np.vstack([picture, _scale_strip(picture.shape[1], colours, ends, text)]), figures)
 
 

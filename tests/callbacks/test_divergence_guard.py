@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,3 +256,21 @@ def test_the_last_good_state_is_named(tmp_path: Path) -> None:
         DivergenceError, match=r"the loss is nan; .*the last good state is runs/a/checkpoints/last\.ckpt"
     ):
         trainer.fit(automatic(), torch.utils.data.DataLoader(batches(1), batch_size=None))
+
+
+_SKIPPING = """
+import sys
+from pathlib import Path
+from callbacks import DivergenceGuard
+from tests import two_ranks
+two_ranks.NotedGuard = lambda out: DivergenceGuard(skips=1)
+two_ranks.main("diverging", 2, "32-true", False, Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_ranks_skip_alike_where_the_loss_of_one_is_nan(root: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", _SKIPPING, str(tmp_path)], cwd=root, env=environment, check=True, timeout=400)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) and first[name].isfinite().all() for name in first)

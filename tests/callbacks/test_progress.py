@@ -136,6 +136,13 @@ def test_a_terminal_gets_one_line_and_messages_above_it(columns: int, monkeypatc
         assert "validating" not in states[-1]
 
 
+def test_a_terminal_of_no_size_gets_lines() -> None:
+    with terminal(0) as (file, seen):
+        fit(ProgressLine(every=1e6, file=file))
+    lines = b"".join(seen).decode().splitlines()
+    assert [LINE.fullmatch(line)["step"] for line in lines] == ["3", "6"]  # type: ignore[index]
+
+
 def test_the_line_is_left_standing_when_the_run_breaks_off() -> None:
     class Failing(Callback):
         def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:

@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -150,6 +151,14 @@ def differences(first: Any, second: Any, place: str = "") -> Iterator[str]:
         yield f"{place}: {first} {second}"
 
 
+def last_event(path: Path) -> tuple[str, int]:
+    """What came before a checkpoint, by its counters."""
+    loops = torch.load(path, weights_only=True)["loops"]["fit_loop"]
+    epochs, batches = loops["epoch_progress"]["total"], loops["epoch_loop.batch_progress"]["total"]
+    over = epochs["completed"] == epochs["started"]
+    return ("epoch", epochs["completed"] - 1) if over else ("trained", batches["processed"])
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -178,8 +187,23 @@ def test_a_run_goes_on_from_each_of_its_updates_as_if_it_had_not_stopped(
         fit(tmp_path / path.stem, every_update(), rest, resume=path, **options)
         ends = [torch.load(checkpoints(folder)[-1], weights_only=True) for folder in (tmp_path, tmp_path / path.stem)]
         assert list(differences(*ends)) == [], path.stem
-        assert rest.events == whole.events[-len(rest.events) :], path.stem
-        assert len(rest.events) < len(whole.events)
+        assert rest.events == whole.events[whole.events.index(last_event(path)) + 1 :], path.stem
+
+
+def test_a_gradient_scaler_goes_on(tmp_path: Path) -> None:
+    """Its scale doubles every third update."""
+
+    def plugins() -> list[MixedPrecision]:
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3)
+        return [MixedPrecision("16-mixed", "cpu", scaler)]
+
+    fit(tmp_path, every_update(), plugins=plugins())
+    whole = torch.load(checkpoints(tmp_path)[-1], weights_only=True)
+    assert whole["MixedPrecision"]["scale"] == 8 * 2**4
+    for path in checkpoints(tmp_path)[3:9:2]:
+        fit(tmp_path / path.stem, every_update(), resume=path, plugins=plugins())
+        end = torch.load(checkpoints(tmp_path / path.stem)[-1], weights_only=True)
+        assert list(differences(whole, end)) == [], path.stem
 
 
 class SmallNet(nn.Module):

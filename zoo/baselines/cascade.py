@@ -43,6 +43,10 @@ SUPER_RESOLVERS = tuple(_EDSR)
 """Names of super-resolvers that a cascade's name may begin with, besides ``module:Class``."""
 
 _EDSR_SOURCE = "the file of the EDSR-PyTorch release (https://github.com/sanghyun-son/EDSR-PyTorch)"
+_NO_HDRCNN = (
+    "no operator 'hdrcnn': Eilertsen's network needs the authors' trained_params.npz, for which there is no importer, and "
+    "a level in cd/m² that the papers don't state (docs/baselines.md)"
+)
 
 
 class Cascade(nn.Module):
@@ -202,6 +206,8 @@ def _parse(name: str) -> tuple[str, str, str]:
         near = difflib.get_close_matches(resolver, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UnknownModelError(f"no super-resolver {resolver!r}; {hint}known: {', '.join(known)}, or module:Class")
+    if operator == "hdrcnn":
+        raise UnknownModelError(_NO_HDRCNN)
     if operator not in OPERATORS:
         raise UnknownModelError(f"no operator {operator!r}; known: {', '.join(OPERATORS)}")
     return resolver, weights, operator

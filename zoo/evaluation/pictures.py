@@ -17,7 +17,7 @@ from zoo.evaluation.sets import EvaluationFrame
 from zoo.metrics import Suite, delta_e_itp_map
 from zoo.pictures import Panel, hdr_panel, sdr_panel, sheet, write_png
 
-DELTA_E_SCALE = 20
+DELTA_E_SCALE = 60
 """Delta E ITP at the upper end of the map's colours, of all models and sets."""
 
 _WIDEST = 960  # pixels of a panel: larger pictures are reduced

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from datamodules.progress import ProgressHandler
 from datamodules.scenes import Reading
 from zoo.errors import ConfigError, DataError
 from zoo.evaluation.models import EvaluatedModel, ModelRequest, load_model, parse_model
@@ -238,7 +239,9 @@ def _prepare(request: Request) -> _Prepared:
 
 
 def _work_in_process(request: Request, rank: int) -> None:
-    """One of several processes on this machine."""
+    """One of several processes on this machine; the first tells how far its own share is."""
+    if rank == 0:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ProgressHandler()])
     torch.set_num_threads(max(1, torch.get_num_threads() // request.devices))
     _work(request, _prepare(request), rank, request.devices, resolve_device(request.device, rank))
 
@@ -294,7 +297,6 @@ def check_room(output: Path) -> None:
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        shutil.disk_usage(output)
         (output / ".write").touch()
         (output / ".write").unlink()
     except OSError as error:

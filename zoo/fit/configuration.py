@@ -59,6 +59,7 @@ _LINKS = {
 _REFUSED = {
     "trainer.accumulate_grad_batches": "use model.accumulate, which works in manual optimisation too",
     "trainer.gradient_clip_val": "use model.clip_norm, which works in manual optimisation too",
+    "trainer.sync_batchnorm": "use model.sync_batchnorm, which JSI-GAN's own batch norm follows",
 }
 ON_COMMAND_LINE = "on the command line"
 _CALLBACK_KEYS = {"stage": StageSwitch, "guard": DivergenceGuard, "checkpoint": SaveCheckpoints, "panels": Panels}
@@ -149,7 +150,7 @@ class FitCLI(LightningCLI):
             self.config.ckpt_path = "last"
         trainer = self.config.trainer
         for key, instead in _REFUSED.items():
-            if self.config.get(key) not in (None, 1):
+            if self.config.get(key) != self.parser.get_default(key):
                 raise ConfigError(f"{key} isn't taken here: {instead}")
         trainer.devices, trainer.num_nodes = match_launcher(trainer.devices, trainer.num_nodes)
         trainer.accelerator, processes = resolve_accelerator(trainer.accelerator, trainer.devices)

@@ -17,6 +17,7 @@ from zoo.fit.processes import WatchedDDP, WatchedLauncher
 
 _CPU_MEMORY = "DefaultCPUAllocator"
 _GPU_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_ENDING = 10.0  # seconds that a process may need to end after its connections broke
 _SCORING = {"validation_step", "_score"}  # functions that take whole frames
 _OLD_DRIVER = ("driver version is insufficient", "driver on your system is too old", "no kernel image is available")
 # What a GPU says of itself; what else CUDA reports may well be a mistake of ours, and keeps its traceback.
@@ -83,12 +84,13 @@ def _ranks(error: BaseException, text: str, trainer: Any) -> str | None:
             f"the ranks can't meet at port {port[1] if port else '?'}, which is in use, by another run perhaps: give a "
             "free one as MASTER_PORT, or to torchrun as --master_port"
         )
+    timed_out = re.search(r"tim(ed|e) ?out", text, re.IGNORECASE)
     rank = trainer.global_rank if trainer is not None else "?"
     strategy = trainer.strategy if trainer is not None else None
     launcher = strategy.launcher if strategy is not None else None
-    if failed := launcher.what_failed(2.0) if isinstance(launcher, WatchedLauncher) else None:
+    if failed := launcher.what_failed(0.0 if timed_out else _ENDING) if isinstance(launcher, WatchedLauncher) else None:
         return f"{failed}; {go_on(trainer)}"
-    if re.search(r"tim(ed|e) ?out", text, re.IGNORECASE):
+    if timed_out:
         minutes = f"{strategy.minutes:g} minutes" if isinstance(strategy, WatchedDDP) else "too long"
         return (
             f"rank {rank} has waited {minutes} (ddp_timeout) for another rank, which hangs or was stopped: see what it "

@@ -135,6 +135,12 @@ def test_output_depends_on_the_halo_and_no_further(scale: int) -> None:
     assert reach == baseline.halo
 
 
+@pytest.mark.parametrize("name", BASELINES)
+def test_only_operators_with_statistics_have_no_halo(name: str) -> None:
+    statistics = name in ("bicubic+kovaleski", "bicubic+masia", "bicubic+huo")
+    assert (create_baseline(name, 2).halo is None) == statistics
+
+
 # White and black in code units, and the light of white in cd/m² (the converters' formulas at V = 1).
 @pytest.mark.parametrize(
     ("name", "white"),
@@ -145,6 +151,9 @@ def test_output_depends_on_the_halo_and_no_further(scale: int) -> None:
         ("bicubic+bt2446a", 1000.0),
         ("bicubic+bt2446a-table4", 999.5),
         ("bicubic+oracle", 1000.0),
+        ("bicubic+kovaleski", 1000.0),
+        ("bicubic+masia", 1000.0),
+        ("bicubic+huo", 1000.0),
     ],
 )
 def test_white_and_black_come_out_at_the_converters_levels(name: str, white: float) -> None:

@@ -82,17 +82,18 @@ def test_flat_greys_come_out_at_the_level_of_the_formula(name: str, grey: float,
     assert operator(name)(greys(0.0)).abs().max() == 0
 
 
-def test_kovaleski_brightens_the_bright_next_to_clipped_pixels_and_leaves_the_dark() -> None:
-    signal = torch.full((1, 3, 40, 40), 0.3, dtype=torch.float64)
-    signal[..., 20:] = 0.7
-    without = expansion.kovaleski(bt1886_decode(signal))
-    # The range sigma is 0.4 % of white, so only light just below the clipped is near it.
-    signal[..., 15:25, 30:] = 1
-    signal[..., 10:15, 30:] = 0.995
-    boosted = expansion.kovaleski(bt1886_decode(signal))
-    assert torch.equal(boosted[..., :20], without[..., :20])
-    linear = 0.3 + 999.7 * 0.995**2.4
-    assert (boosted[..., 10:15, 30:] > 1.01 * linear).all()
+def test_kovaleski_brightens_clipped_pixels_and_what_is_as_bright() -> None:
+    # The range sigma is 0.4 % of white, so the boost reaches next to nothing of another luminance.
+    blue = 0.0722
+    light = torch.full((1, 3, 30, 30), 100 * blue, dtype=torch.float64)
+    light[..., 20:] = 0.8 * 100 * blue
+    without = expansion.kovaleski(light)
+    light[..., :10] = torch.tensor([0.0, 0.0, 100.0], dtype=torch.float64).view(3, 1, 1)
+    boosted = expansion.kovaleski(light)
+    assert torch.equal(boosted[..., 20:], without[..., 20:])
+    # A third of the pixels of that luminance is clipped as the other third isn't: E is 1 + 3 / 2.
+    torch.testing.assert_close(boosted[..., 10:20], 2.5 * without[..., 10:20], rtol=1e-9, atol=0)
+    assert boosted[0, 2, 0, 0] == 1000
 
 
 def test_huo_lets_a_bright_pixel_of_a_dark_picture_keep_less_than_the_peak() -> None:
@@ -100,7 +101,7 @@ def test_huo_lets_a_bright_pixel_of_a_dark_picture_keep_less_than_the_peak() -> 
     light[..., 30:34, 30:34] = 100
     out = expansion.huo(light)
     assert 500 < out.amax().item() <= 1000
-    # The dark surround is above SDR white at 1000 cd/m² times its share, by the global term.
+    # Far from it, L / max(L) is 0.2^2.4 and both terms are about that.
     assert out[0, 0, 0, 0].item() == pytest.approx(1000 * 0.2**2.4 * (2 * (0.2**2.4) ** 0.86) ** (1 / 0.86), rel=0.05)
 
 
@@ -128,7 +129,7 @@ def test_a_ramp_stays_a_ramp(name: str) -> None:
     sdr = torch.stack([ramp, *torch.full((2, 64, 220), 128, dtype=torch.float64)])[None] / 255
     light = decode(create_baseline(f"bicubic+{name}", 1)(sdr), HDR10_VIDEO)
     assert (light.diff(dim=-1) >= -1e-6).all()
-    assert light.amax().item() == pytest.approx(1000, rel=1e-6)
+    assert light.amax().item() == pytest.approx(1000, rel=1e-3)
     assert light[..., 0].abs().max() < 1e-6
 
 

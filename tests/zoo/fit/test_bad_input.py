@@ -184,7 +184,7 @@ class Checkpoints:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (Checkpoints.cut, "can't be read as a checkpoint: it is cut, or of another kind"),
+        (Checkpoints.cut, "can't be read as a checkpoint: it is damaged, or of another kind"),
         (Checkpoints.text, "can't be read as a checkpoint"),
         (Checkpoints.tensors, "is no checkpoint of this project; weights alone are given with --model.weights"),
         (Checkpoints.other_model, "is a checkpoint of jsigan_x4, not of jsigan_x2"),

@@ -136,15 +136,17 @@ def test_a_gan_step_equals_the_authors(golden: Path, exact_step: GANStep) -> Non
 _SCALED = {"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0))]}
 
 
-# Ten batch norms over four pictures spread what was rounded before them, the prediction above all: so adversarial losses
-# and gradients are far less sharp than the others. Seen: TOL_SEEN
+# Ten batch norms over four pictures spread what was rounded before them, the prediction above all: adversarial losses
+# and gradients are far less sharp than the rest. Seen (deviation of reconstruction and feature matching, of the other
+# losses, least cosine of a gradient): 3e-6, 2e-5, 0.9999 in float32; 1.4e-3, 0.022, 0.82 under bf16-mixed; 5e-5, 5e-3,
+# 0.985 under 16-mixed. With all layers of the discriminators in bfloat16 it was 4e-3, 0.10, 0.42.
 @pytest.mark.parametrize(
     ("options", "content", "adversarial", "cosine"),
     [
-        pytest.param({"precision": "32-true"}, 1e-5, 1e-4, 0.9999, id="32-true"),
-        pytest.param({"precision": "bf16-mixed"}, 3e-3, 0.05, 0.75, id="bf16-mixed"),
+        pytest.param({"precision": "32-true"}, 1e-5, 1e-4, 0.999, id="32-true", marks=pytest.mark.slow),
+        pytest.param({"precision": "bf16-mixed"}, 3e-3, 0.05, 0.7, id="bf16-mixed"),
         # float16 convolutions take minutes on many CPUs.
-        pytest.param({"precision": None, **_SCALED}, 3e-4, 0.02, 0.9, id="16-mixed", marks=pytest.mark.slow),
+        pytest.param({"precision": None, **_SCALED}, 2e-4, 0.02, 0.95, id="16-mixed", marks=pytest.mark.slow),
     ],
 )
 def test_a_gan_step_in_less_precision_stays_near_the_authors(
@@ -156,10 +158,8 @@ def test_a_gan_step_in_less_precision_stays_near_the_authors(
         assert step.losses[name] == pytest.approx(value, rel=tolerance), name
     for part in step.nets:
         assert torch.cosine_similarity(step.gradient(part), exact_step.gradient(part), dim=0) > cosine, part
-        moved = sum(
-            float((p.detach() - step.start[part][name]).abs().sum()) for name, p in step.nets[part].named_parameters()
-        )
-        assert moved > 0, part
+        end = copy_of(step.nets[part])
+        assert all(not torch.equal(end[name], tensor) for name, tensor in step.start[part].items() if tensor.ndim > 1)
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
