@@ -44,8 +44,8 @@ SUPER_RESOLVERS = tuple(_EDSR)
 
 _EDSR_SOURCE = "the file of the EDSR-PyTorch release (https://github.com/sanghyun-son/EDSR-PyTorch)"
 _NO_HDRCNN = (
-    "no operator 'hdrcnn': Eilertsen's network needs the authors' trained_params.npz, for which there is no importer, and "
-    "a level in cd/m² that the papers don't state (docs/baselines.md)"
+    "no operator 'hdrcnn': Eilertsen's network needs the authors' trained_params.npz, which can't be imported, "
+    "and a level in cd/m² that the papers don't state (docs/baselines.md)"
 )
 
 

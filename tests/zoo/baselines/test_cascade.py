@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import zoo
-from tests.zoo.nets.test_edsr import authors_state
+from tests.zoo.nets.edsr_files import authors_state
 from zoo.baselines import OPERATORS, create_cascade, load_cascade
 from zoo.cli import main
 from zoo.color import bt1886_decode, encode, signal_to_rgb

@@ -84,7 +84,8 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path, capsys: pyt
         assert picture.shape[1] == 4 * 256  # input, baseline, prediction, truth
 
     checkpoint = torch.load(report["checkpoint"], weights_only=True)
-    assert checkpoint["sritm"] == {"format": 1, "model": "jsigan_x2", "stage": 2}
+    ours = {"format": 1, "model": "jsigan_x2", "stage": 2, "optimizer": "authors_adam"}
+    assert checkpoint["sritm"] == ours
     live = {key for key in checkpoint["state_dict"] if key.startswith("net.")}
     assert {f"net.{key}" for key in tensors} == live
     # The published weights are the average, the checkpoint's the live ones.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.zoo.nets.edsr_files import authors_state
 from zoo.errors import ConfigError, SignalError
 from zoo.nets.edsr import EDSR, edsr_names
 
@@ -26,15 +27,6 @@ def written_out(rgb: Tensor, theirs: dict[str, Tensor], blocks: int, residual_sc
         if f"tail.0.{stage}.weight" in theirs:
             x = F.pixel_shuffle(conv(x, f"tail.0.{stage}"), 2)
     return conv(conv(x, "tail.1"), "add_mean", padding=0)
-
-
-def authors_state(net: EDSR) -> dict[str, Tensor]:
-    """The state of ``net`` as a file of the authors' holds it."""
-    own = net.state_dict()
-    mean = 255 * torch.tensor([0.4488, 0.4371, 0.4040], dtype=net.tail.weight.dtype)
-    eye = torch.eye(3, dtype=mean.dtype).view(3, 3, 1, 1)
-    shifts = {"sub_mean.weight": eye, "sub_mean.bias": -mean, "add_mean.weight": eye, "add_mean.bias": mean}
-    return {theirs: own[ours] for theirs, ours in edsr_names(net).items()} | shifts
 
 
 @pytest.mark.parametrize("scale", [2, 4])
