@@ -78,13 +78,14 @@ class ProgressLine(ProgressBar):
         if _is_terminal(file):
             self._messages.enter_context(logging_redirect_tqdm())
             self._bar = tqdm(
+                desc=self._text(trainer, pl_module),
                 total=self._total,
+                initial=trainer.global_step,
                 file=file,
                 dynamic_ncols=True,
                 bar_format="{desc} |{bar}|",
                 mininterval=0,
             )
-            self._draw(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Draw, if it is time to."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from importlib.metadata import version
 from math import isnan
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer
 
 import zoo
+from zoo.runs import git_commit
 from zoo.weights import WEIGHTS_NAME, write_weights
 
 PACKAGES = ("torch", "pytorch-lightning", "numpy", "safetensors")
@@ -90,7 +90,7 @@ class PublishWeights(Callback):
             "step": trainer.global_step,
             "data": getattr(getattr(trainer, "datamodule", None), "digest", None),
             "config": hashlib.sha256(config.read_bytes()).hexdigest() if config.is_file() else None,
-            "commit": _git_commit(),
+            "commit": git_commit(),
             "packages": {name: version(name) for name in PACKAGES},
         }
         write_weights(self.path, tensors, metadata)
@@ -113,12 +113,3 @@ def check_best(best: str | None, pl_module: Any) -> None:
     known = ("last", *pl_module.scores)
     if best is not None and best not in known:
         raise zoo.ConfigError(f"--best {best}: {pl_module.model_name} has no such score; known: {', '.join(known)}")
-
-
-def _git_commit() -> str | None:
-    """The checkout's commit, with a plus where files differ from it; None outside a checkout."""
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty=+"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -32,6 +32,8 @@ class WeightAverage(Callback):
             raise ConfigError(f"the average's decay is {decay}: give 0.999 or the like, at least 0 and below 1")
         self.decay = decay
         self._copy: nn.Module | None = None
+        self._averaged: list[Tensor] = []  # the copy's tensors, and beside them the live ones
+        self._live: list[Tensor] = []
         self._restored: dict[str, Any] | None = None
         self._stage = 1
         self._updates = 0
@@ -55,6 +57,9 @@ class WeightAverage(Callback):
     def _restart(self, pl_module: Any) -> None:
         # A fresh copy, not only fresh tensors: the stage may have switched parts of the network on.
         self._copy = deepcopy(pl_module.net).eval().requires_grad_(False)
+        live = pl_module.net.state_dict()
+        averaged = {k: v for k, v in self._copy.state_dict().items() if v.is_floating_point()}
+        self._averaged, self._live = list(averaged.values()), [live[k] for k in averaged]
         self._stage, self._updates = pl_module.stage, 0
         pl_module.publish(self._copy)
 
@@ -67,12 +72,9 @@ class WeightAverage(Callback):
         if pl_module.stage != self._stage:
             self._restart(pl_module)
             return
-        assert self._copy is not None
         self._updates += 1
         weight = 1 - min(self.decay, (1 + self._updates) / (10 + self._updates))
-        live = pl_module.net.state_dict()
-        averaged = {k: v for k, v in self._copy.state_dict().items() if v.is_floating_point()}
-        torch._foreach_lerp_(list(averaged.values()), [live[k] for k in averaged], weight)
+        torch._foreach_lerp_(self._averaged, self._live, weight)
 
     def state_dict(self) -> dict[str, Any]:
         """The average, its count and its stage."""

@@ -42,10 +42,6 @@ CASES: dict[str, tuple[Any, int | None, int, int, int, int]] = {
     "deep_sritm": (lambda: DeepSRITMModule(2, rates=[RATE, RATE]), 1, 2, 2, 4, 12),
     # Scale 4 for its small LR pictures; narrow discriminators; 160 HR pixels as the GAN stage demands.
     "jsigan": (lambda: JSIGANModule(4, base_channels=4, rates=[RATE, RATE]), 1, 2, 2, 8, 40),
-    "jsigan_sync": (
-        lambda: JSIGANModule(4, base_channels=4, sync_batchnorm=True, rates=[RATE, RATE]),
-        *(1, 2, 2, 8, 40),
-    ),
 }
 
 

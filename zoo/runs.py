@@ -1,7 +1,7 @@
 """Folders of training runs, and where recipes lie. Standard library alone.
 
 A run's folder holds ``config.yaml``, ``checkpoints/*.ckpt`` (to resume), ``weights.safetensors`` (to load and publish),
-``report.json``, ``pictures/`` and the loggers' files.
+``report.json``, ``pictures/``, ``panels/``, ``scores.csv``, ``index.html`` and the loggers' files.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def find_config(name: str) -> Path:
     paths = (path.relative_to(folder) for folder in folders for path in folder.rglob("*.yaml"))
     known = sorted((path.with_suffix("").as_posix() for path in paths), key=lambda name: (name.count("/"), name))
     raise ConfigError(f"no config {name!r}: give a file, or one of {', '.join(known)}")
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, with a plus where files differ from it; None outside a checkout."""
+    command = ["git", "-C", str(_PACKAGE), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def is_first_process() -> bool:

@@ -108,7 +108,7 @@ class Speaker(Callback):
             logging.getLogger("a name").warning("something to know")
 
 
-@pytest.mark.parametrize("columns", [60, 140])
+@pytest.mark.parametrize("columns", [60, 200])
 def test_a_terminal_gets_one_line_and_messages_above_it(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callbacks.progress, "_REDRAW_SECONDS", 0.0)
     with terminal(columns) as (file, seen):

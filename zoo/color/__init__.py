@@ -5,6 +5,7 @@ from zoo.color.chroma import subsample_chroma, upsample_chroma
 from zoo.color.codes import codes_to_components, components_to_codes, quantize
 from zoo.color.convert import decode, encode, rgb_to_signal, signal_to_rgb
 from zoo.color.hlg import hlg_decode, hlg_encode, hlg_ootf, hlg_ootf_inverse
+from zoo.color.ictcp import light_to_ictcp
 from zoo.color.primaries import convert_primaries, primaries_matrix, rgb_to_xyz_matrix
 from zoo.color.sdr_curves import SDR_CURVES, bt2390, hable, to_sdr, video_site
 from zoo.color.tonemap import reinhard, reinhard_inverse, roll_off
@@ -46,6 +47,7 @@ __all__ = [
     "hlg_oetf_inverse",
     "hlg_ootf",
     "hlg_ootf_inverse",
+    "light_to_ictcp",
     "luma",
     "pq_decode",
     "pq_encode",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,15 +13,6 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGES = ("sritm-zoo", "torch", "torchmetrics", "numpy", "scipy", "h5py", "av", "opencv-python-headless", "cvvdp")
 # What scores follow from, beside weights and data.
 _SCORING = ("zoo/baselines", "zoo/color", "zoo/metrics", "zoo/nets", "zoo/ops", "zoo/precision.py", "datamodules")
-
-
-def git_commit() -> str | None:
-    """The checkout's commit, with a plus where files differ from it; None outside a checkout."""
-    command = ["git", "-C", str(_ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def code_digest() -> str:

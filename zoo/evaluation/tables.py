@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from datamodules.progress import counted, file_size
-from zoo.evaluation.provenance import code_digest, device_name, git_commit, packages
+from zoo.evaluation.provenance import code_digest, device_name, packages
 from zoo.evaluation.report import Evaluation, ModelResult, resolve_device
 from zoo.evaluation.running import PRECISIONS, Precision
 from zoo.evaluation.statistics import Estimate
+from zoo.runs import git_commit
 
 FORMAT_VERSION = 1
 """Of ``scores.json``."""

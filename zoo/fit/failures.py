@@ -14,6 +14,7 @@ from torch.distributed import DistError
 
 from zoo.errors import ZooError
 from zoo.fit.processes import WatchedDDP, WatchedLauncher
+from zoo.runs import has_checkpoint
 
 _CPU_MEMORY = "DefaultCPUAllocator"
 _GPU_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -47,8 +48,7 @@ def explain_failure(error: BaseException, trainer: Trainer | None = None) -> str
 
 def go_on(trainer: Trainer | None) -> str:
     """What to do once the cause is mended."""
-    saver = trainer.checkpoint_callback if trainer is not None else None
-    if trainer is not None and not getattr(saver, "last_model_path", ""):
+    if trainer is not None and not has_checkpoint(trainer.default_root_dir):
         return "start the run anew"
     return "go on with the same command and --ckpt_path last"
 

@@ -7,7 +7,8 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["zoo.signal", "zoo.color.hlg", "zoo.color.transfer", "zoo.color.ycbcr", "zoo.metrics.psnr"]
+    "module",
+    ["zoo.signal", "zoo.color.hlg", "zoo.color.ictcp", "zoo.color.transfer", "zoo.color.ycbcr", "zoo.metrics.psnr"],
 )
 def test_examples_of_the_docstrings_hold(module: str) -> None:
     results = doctest.testmod(importlib.import_module(module))

@@ -53,19 +53,11 @@ def test_ranks_with_different_data_keep_identical_parameters_across_the_switch(
     assert_identical(first, second)
 
 
-@pytest.mark.parametrize(
-    ("case", "shared"),
-    [
-        ("jsinet", False),
-        ("deep_sritm", False),
-        ("jsigan", True),
-        pytest.param("jsigan_sync", False, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("case", "shared"), [("jsinet", False), ("deep_sritm", False), ("jsigan", True)])
 def test_two_ranks_equal_one_process_in_losses_and_parameters(
     root: Path, tmp_path: Path, case: str, shared: bool
 ) -> None:
-    """JSI-GAN's batch norm sees one rank's images, unless it is synchronised: there both are given the same half."""
+    """JSI-GAN's batch norm sees one rank's images, so there both ranks are given the same half."""
     one = run(root, tmp_path / "one", case, 1, "64-true", shared)[0]
     first, second = run(root, tmp_path / "two", case, 2, "64-true", shared)
     assert_identical(first, second)
