@@ -49,9 +49,9 @@ class DivergenceGuard(Callback):
     clipped. All ranks decide alike. Stands before the callbacks that write.
 
     Without ``skips`` nothing is waited for: the figures stay on the device until a look, which costs one
-    synchronisation, every ``every`` batches, before each validation and at the end of each epoch. So nothing is
-    validated, published or saved after the accident, though the weights in memory may be spoilt, and the newest
-    checkpoint is that of the last good epoch. The batches since the last look are kept too, which is little beside a
+    synchronisation, every ``every`` batches, before each validation and checkpoint and at the end of each epoch. So
+    nothing is validated, published or saved after the accident, though the weights in memory may be spoilt, and the
+    newest checkpoint is good. The batches since the last look are kept too, which is little beside a
     network's activations and the one way to have the right batch without waiting for each.
 
     With ``skips`` each optimiser's step waits for two numbers: an optimiser whose loss or gradient isn't finite doesn't
@@ -132,7 +132,11 @@ class DivergenceGuard(Callback):
             self._look(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Look before the epoch is saved."""
+        """Look before others use the epoch."""
+        self._look(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Look before anything is saved, in the middle of an epoch too."""
         self._look(trainer, pl_module)
 
     def _count(self, trainer: Trainer, pl_module: Any, update: _Update) -> None:

@@ -74,6 +74,18 @@ def weights_of(module: LightningModule) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in module.named_parameters()}
 
 
+def test_nothing_is_saved_after_an_accident(fit: Fit, tmp_path: Path) -> None:
+    """Checkpoints are also taken between two looks: by the clock, or because the run is told to stop."""
+
+    class Save(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+            trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt", weights_only=False)
+
+    with pytest.raises(DivergenceError, match="diverged at step 3"):
+        fit(automatic(), batches(6), [Poison(2), DivergenceGuard(every=99), Save()], precision="32-true")
+    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["1.ckpt", "2.ckpt"]
+
+
 @pytest.mark.parametrize(("name", "of"), [("JSINet", ""), ("JSI-GAN, first stage", " of net")])
 def test_a_loss_of_nan_ends_the_run_at_the_next_look_and_its_step_is_named(fit: Fit, name: str, of: str) -> None:
     callbacks: list[Callback] = [Poison(2), DivergenceGuard(every=4)]

@@ -19,6 +19,7 @@ from zoo.metrics import PSNR
 from zoo.optim import Rate, create_optimizer
 from zoo.pictures import Panel
 from zoo.precision import without_autocast
+from zoo.ranks import from_each_rank
 from zoo.weights import load_tensors, read_weights
 
 Batch = dict[str, Any]
@@ -216,8 +217,11 @@ class SRITMModule(pl.LightningModule):
         return codes_to_signal(batch, self.net)
 
     def log_training(self, **scalars: Tensor | float) -> None:
-        """Log scalars of a training step in the section ``train``."""
-        self.log_dict({f"train/{key}": value for key, value in scalars.items()}, prog_bar=False)
+        """Log scalars of a training step, their means over ranks, in the section ``train``."""
+        # One small collective that no GPU is waited for; Lightning's sync_dist has a barrier for each scalar.
+        values = torch.stack([torch.as_tensor(value, device=self.device).detach() for value in scalars.values()])
+        means = from_each_rank(values).mean(0)
+        self.log_dict({f"train/{key}": mean for key, mean in zip(scalars, means, strict=True)}, prog_bar=False)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Score the published network on whole frames (protocol val-v1, raw); returns its unclipped prediction.

@@ -18,7 +18,8 @@ import pytest
 import torch
 import yaml
 
-import callbacks.checkpoint_files
+import callbacks
+from callbacks.checkpoint_files import PART, WholeFiles
 from datamodules.embedded import embedded_scenes
 from datamodules.making import make_set
 from zoo.fit import main
@@ -91,15 +92,19 @@ def kill_in_validation() -> None:
 
 
 def kill_half_written() -> None:
-    """In the second save, with half of the file on the disk."""
-    saves = iter(range(9))
+    """In the second save."""
+    save = WholeFiles.save_checkpoint
+    second = iter((False, True))
 
-    def sync(descriptor: int) -> None:
-        if next(saves) == 2:  # each save syncs its file and its folder
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+    def half(self: WholeFiles, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        save(self, checkpoint, path)
+        if next(second):
+            content = Path(path).read_bytes()
+            Path(path).unlink()
+            Path(f"{path}{PART}").write_bytes(content[: len(content) // 2])
             kill_self()
 
-    callbacks.checkpoint_files.os.fsync = sync  # type: ignore[attr-defined]
+    WholeFiles.save_checkpoint = half  # type: ignore[method-assign]
 
 
 def kill_after_rename() -> None:

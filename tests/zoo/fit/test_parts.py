@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +11,6 @@ from zoo.cli import main as sritm
 from zoo.errors import ConfigError
 from zoo.fit.budget import Plan, plan
 from zoo.fit.configuration import FitCLI
-from zoo.fit.dashboards import loggers
 from zoo.fit.hardware import fast_precision, resolve_accelerator, resolve_devices
 from zoo.fit.main import _planned
 
@@ -89,16 +87,6 @@ def test_bfloat16_is_taken_only_where_hardware_has_it(monkeypatch: pytest.Monkey
     assert fast_precision("cpu") == "32-true"
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     assert fast_precision("cpu") == "bf16-mixed"
-
-
-def test_a_run_goes_on_without_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("the service didn't start")
-
-    import wandb
-
-    monkeypatch.setattr(wandb, "init", broken)
-    assert [type(logger).__name__ for logger in loggers(tmp_path)] == ["CSVLogger"]
 
 
 def test_the_terminal_lists_and_shows_models(capsys: pytest.CaptureFixture[str]) -> None:
