@@ -108,7 +108,7 @@ def claim_run_dir(run_dir: str, resume: bool) -> Path:
 
 
 def _make_next(path: Path) -> Path:
-    if int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", 1)) > 1:
+    if int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1")) > 1:
         raise ConfigError(f"--run_dir {path}: processes started from outside can't agree on a number; give a name")
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
