@@ -174,7 +174,7 @@ class SaveCheckpoints(Checkpoint):
             return 0, False
         # A look costs a collective that a GPU must wait for: one in two seconds, however long an update takes.
         took = (time.monotonic() - self._looked_at) / self._updates_since_look
-        to_look = max(1.0, min(_LOOK_SECONDS / max(took, 1e-6), 1e6))
+        to_look = max(1.0, min(_LOOK_SECONDS, 60 * self.minutes) / max(took, 1e-6))
         first = trainer.is_global_zero
         mine = [float(number), float(due and first), to_look if first else 0.0]
         agreed = trainer.strategy.reduce(torch.tensor(mine, device=trainer.strategy.root_device), reduce_op="max")

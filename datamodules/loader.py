@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -124,9 +126,20 @@ class SlotLoader(DataLoader):
 
 
 def leave_stopping_to_the_parent(worker: int) -> None:
-    """For the start of a worker: a signal to the whole group is to leave it alive until the parent has saved."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """For the start of a worker: a signal to the whole group is to leave it alive until the parent has saved.
+
+    The parent's own SIGTERM still ends it: so a loader's workers end with the program, which waits for them.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # macOS has none
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # threads that begin from now on inherit it
+        threading.Thread(target=_await_the_parent, daemon=True).start()
+
+
+def _await_the_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def same_size_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:

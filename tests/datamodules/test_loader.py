@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -127,3 +131,19 @@ def test_frames_are_batched_once_each_and_by_size(sizes, batch_size):
         assert len({sizes[position] for position in batch}) == 1
     if batch_size == 1:
         assert batches == [[position] for position in range(len(sizes))]
+
+
+def test_a_worker_outlives_what_stops_the_run_but_not_its_parent():
+    """A scheduler signals the whole group: the parent still needs the batch in hand, and then ends its workers."""
+    loader = make_loader(workers=1)
+    iterator = run(loader, 0)
+    batches = [next(iterator)]
+    (worker,) = loader._iterator._workers
+    os.kill(worker.pid, signal.SIGINT)
+    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+    time.sleep(0.2)
+    assert worker.is_alive()
+    assert batches + list(iterator) == epoch_batches(0)
+    worker.terminate()  # as multiprocessing does at the end of a program
+    worker.join(10)
+    assert worker.exitcode == 0

@@ -238,7 +238,7 @@ def fit_on_two_ranks(root: Path, recipe: Path, run: Path, *words: str) -> None:
     command = [sys.executable, "tools/fit.py", "--config", str(recipe), "--run_dir", str(run), *EVERY_UPDATE, *words]
     environment = {key: value for key, value in os.environ.items() if key != CLAIMED}
     ended = subprocess.run(
-        [*command, "--trainer.devices", "2", "--data.batch_size", "null", "--data.global_batch_size", "4"],
+        [*command, "--trainer.devices", "2", "--data.batch_size", "2"],
         cwd=root,
         env={**environment, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         capture_output=True,
