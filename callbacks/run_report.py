@@ -16,7 +16,8 @@ import zoo
 from callbacks.speed import Speed
 from zoo.metrics import PSNR, MatchedPSNR
 from zoo.pictures import comparison, write_png
-from zoo.run_page import REPORT_NAME, write_page
+from zoo.run_files import REPORT_NAME
+from zoo.run_page import write_page
 from zoo.weights import WEIGHTS_NAME
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from torch import Tensor
 from zoo.errors import ZooError
 from zoo.metrics import Suite
 from zoo.ranks import ranks
-from zoo.run_page import SCORES_NAME
+from zoo.run_files import SCORES_NAME
 
 logger = logging.getLogger(__name__)
 

@@ -29,6 +29,7 @@ class TrainingPatches(Dataset):
         order: which sample each slot takes.
         seed: of crops, turns and jitter.
         crops: size of the crops by epoch.
+        turns: give each crop one of the eight flips and quarter turns.
         jitter: changes the colours of both pictures; None leaves them.
         prefetch: how many slots ahead remote shards are fetched.
     """
@@ -39,6 +40,7 @@ class TrainingPatches(Dataset):
         order: MixedOrder,
         seed: int,
         crops: CropSchedule,
+        turns: bool = True,
         jitter: ColourJitter | None = None,
         prefetch: int = 0,
     ) -> None:
@@ -46,6 +48,7 @@ class TrainingPatches(Dataset):
         self._order = order
         self._seed = seed
         self._crops = crops
+        self._turns = turns
         self._jitter = jitter
         self._prefetch = prefetch
         self._epoch: tuple[int, np.ndarray, Prefetcher | None] | None = None
@@ -54,7 +57,8 @@ class TrainingPatches(Dataset):
         sample = self._read(slot)
         generator = slot_generator(self._seed, slot)
         sdr, hdr = random_crop(sample.sdr, sample.hdr, self._crops.size(slot.epoch), generator)
-        sdr, hdr = random_turn(sdr, hdr, generator)
+        if self._turns:
+            sdr, hdr = random_turn(sdr, hdr, generator)
         sample = sample._replace(sdr=sdr, hdr=hdr)
         return sample if self._jitter is None else self._jitter(sample, generator)
 

@@ -14,9 +14,8 @@ from datamodules.degrade import degrade
 from datamodules.draws import generator
 from datamodules.grading import GradedFrame, by_strips, grade, reduce_sdr
 from datamodules.patches import GRID, PATCH_SIZE, Window, choose_place, flat_places, panorama_places, with_margin
-from datamodules.presets import Preset, preset
-from datamodules.sources.frame import Frame, Picture
-from datamodules.sources.panorama import Panorama
+from datamodules.presets import Preset
+from datamodules.sources.frame import Frame
 from zoo.errors import DataError
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 
@@ -211,32 +210,3 @@ class PairMaker:
             hdr=rearrange(window.cut(graded.hdr), "c h w -> h w c").numpy().astype(np.uint16),
             meta=meta,
         )
-
-
-def validation_frames(panorama: Panorama, scale: int) -> Iterator[Pair]:
-    """The frames of a panorama on which networks are chosen and reported: ``PairMaker.validation`` by ``val-v1``.
-
-    Args:
-        panorama: the picture.
-        scale: 1, 2 or 4.
-
-    Yields:
-        The pairs from left to right.
-
-    Raises:
-        DataError: the middle band is black.
-    """
-    return _panorama_maker(panorama, scale, 0).validation(Frame(0, Picture(panorama.light)))
-
-
-def training_patches(panorama: Panorama, scale: int, seed: int, count: int) -> Iterator[Pair]:
-    """The first ``count`` training patches of a panorama: ``PairMaker.training`` by ``val-v1``.
-
-    Raises:
-        DataError: the panorama is too small for a patch, or its middle band is black.
-    """
-    return _panorama_maker(panorama, scale, seed).training(Frame(0, Picture(panorama.light)), count)
-
-
-def _panorama_maker(panorama: Panorama, scale: int, seed: int) -> PairMaker:
-    return PairMaker(preset(PRESET), scale, seed, panorama.scene, panorama.source, panoramic=True)

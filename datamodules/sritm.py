@@ -54,6 +54,7 @@ class SRITMDataModule(pl.LightningDataModule):
         global_batch_size: training samples for all ranks together; if given it replaces ``batch_size``.
         crop: HR pixels of the training crops, one value or one for each of two stages; multiples of the scale.
         stage_epoch: the epoch with which the second stage begins; None where there is one stage.
+        turns: give each crop one of the eight flips and quarter turns of a square.
         exposure_jitter: largest random change of exposure in stops; 0 is none. For pairs of scene light by the preset
             ``val-v1``.
         hue_jitter: put R, G and B in a random order. For the same pairs.
@@ -80,6 +81,7 @@ class SRITMDataModule(pl.LightningDataModule):
         global_batch_size: int | None = None,
         crop: Sequence[int] = (160,),
         stage_epoch: int | None = None,
+        turns: bool = True,
         exposure_jitter: float = 0.0,
         hue_jitter: bool = False,
         seed: int = 0,
@@ -94,6 +96,7 @@ class SRITMDataModule(pl.LightningDataModule):
         self.root = root
         self.weights = weights
         self.scale = scale
+        self.turns = turns
         self.exposure_jitter = exposure_jitter
         self.hue_jitter = hue_jitter
         self.seed = seed
@@ -337,7 +340,7 @@ class SRITMDataModule(pl.LightningDataModule):
             ColourJitter(self.exposure_jitter, self.hue_jitter) if self.exposure_jitter or self.hue_jitter else None
         )
         return SlotLoader(
-            TrainingPatches(reader, order, self.seed, self.crops, jitter, order.window_slots()),
+            TrainingPatches(reader, order, self.seed, self.crops, self.turns, jitter, order.window_slots()),
             SlotBatches(len(reader), self.batch_size, self.rank, self.world_size),
             facts,
             collate_fn=collate,

@@ -103,6 +103,7 @@ def main(case: str, ranks: int, precision: str, shared: bool, out: Path) -> None
         devices=ranks,
         strategy="ddp_fork_find_unused_parameters_true" if ranks > 1 else "auto",
         precision=precision,  # type: ignore[arg-type]
+        default_root_dir=out,
         max_epochs=epochs,
         logger=False,
         enable_checkpointing=False,

@@ -12,7 +12,7 @@ from typing import Any
 _HEADER = b":W&B"
 _START = 7  # bytes before the first block
 _BLOCK = 32768
-_PATIENCE = 20  # seconds
+_PATIENCE = 60  # seconds
 _FULL, _LAST = 1, 4  # kinds of part with which a record is whole
 
 
@@ -21,16 +21,24 @@ def offline_files(run_dir: Path) -> list[Path]:
 
     Waits until they are whole: the process that writes them does so a little later than ``finish()`` returns.
     """
-    files = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))
+    starts = sorted(run_dir.glob("wandb/offline-run-*"))
     end = time.monotonic() + _PATIENCE
-    while not all(_is_whole(path) for path in files):
-        assert time.monotonic() < end, f"W&B didn't end one of {files}"
+    while not all(_is_whole(start) for start in starts):
+        assert time.monotonic() < end, f"W&B didn't end one of {starts}"
         time.sleep(0.05)
-    return files
+    return [_file(start) for start in starts]
 
 
-def _is_whole(path: Path) -> bool:
-    return path.stat().st_size > 0 and any(record.WhichOneof("record_type") == "exit" for record in records(path))
+def _file(start: Path) -> Path:
+    # Made by the other process, on a busy machine after the run's end.
+    return start / f"run-{start.name.rpartition('-')[2]}.wandb"
+
+
+def _is_whole(start: Path) -> bool:
+    path = _file(start)
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    return any(record.WhichOneof("record_type") == "exit" for record in records(path))
 
 
 def records(path: Path) -> Iterator[Any]:
@@ -46,6 +54,8 @@ def records(path: Path) -> Iterator[Any]:
             place += left
             continue
         _, length, kind = struct.unpack_from("<IHB", data, place)
+        if place + 7 + length > len(data):
+            return  # still being written
         part += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (_FULL, _LAST):

@@ -1,37 +1,29 @@
 """One HTML page of a run: scores, curves, panels and frames, readable without an account or a network.
 
-It is made of the files in the run's folder alone, and shows those pictures where they lie. Standard library and yaml.
+It is made of the files in the run's folder alone, and shows those pictures where they lie.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
-
-import yaml
 
 from zoo.charts import line_chart, number_text, sparkline
 from zoo.errors import ConfigError
+from zoo.run_files import REPORT_NAME, SCORES_NAME, STAGE, Metrics, read_json, read_metrics, read_rows, read_yaml
 from zoo.runs import CONFIG_NAME
 
 PAGE_NAME = "index.html"
-REPORT_NAME = "report.json"
-SCORES_NAME = "scores.csv"
 
 _HERE = Path(__file__)
-_STEP = "step"
-_STAGE = "stages/stage"
 SECTIONS = {"train": "Training", "val": "Validation", "stages": "Stages", "speed": "Speed", "data": "Data"}
 _ORACLE = "bicubic+oracle"  # it knows the curve, so it is no rival
 # What is more than its key says: title and unit.
@@ -53,22 +45,6 @@ TITLES = {
 _PANELS = ("input", "base", "detail", "prediction", "truth", "error")
 # Curves of one chart: the first key that is there names it.
 _TOGETHER = (re.compile(r"train/loss_.+"), re.compile(r"stages/rate.*"))
-
-
-class Metrics(NamedTuple):
-    """What a run has logged.
-
-    Attributes:
-        curves: by key: (step, value) in order of the steps; a step is the number of updates done.
-        epoch: the newest one, from 0.
-        step: the newest one.
-        switch: the step with which stage 1 ended.
-    """
-
-    curves: dict[str, list[tuple[float, float]]]
-    epoch: int | None
-    step: int | None
-    switch: int | None
 
 
 def write_page(run_dir: str | os.PathLike[str]) -> Path:
@@ -100,52 +76,11 @@ def write_page(run_dir: str | os.PathLike[str]) -> Path:
     return path
 
 
-def read_metrics(run_dir: Path) -> Metrics:
-    """The scalars of all starts of a run, joined by step: where two have the same steps, the later one counts.
-
-    Args:
-        run_dir: the run's folder, with ``csv/version_*/metrics.csv``.
-    """
-    records: list[tuple[int, dict[str, float]]] = []
-    # The loggers' step is the number of updates before the one that a record is of.
-    files = (run_dir / "csv").glob("version_*/metrics.csv")
-    for path in sorted(files, key=lambda path: int(path.parent.name.rpartition("_")[2])):
-        newer = list(_records(path))
-        if newer:
-            first = min(step for step, _ in newer)
-            records = [record for record in records if record[0] < first] + newer
-    records.sort(key=lambda record: record[0])  # those of one step in the order in which they were written
-    curves: dict[str, dict[int, float]] = defaultdict(dict)
-    for step, values in records:
-        for key, value in values.items():
-            curves[key][step] = value
-    epochs = curves.pop("epoch", {})
-    return Metrics(
-        {key: [(step + 1.0, value) for step, value in points.items()] for key, points in curves.items()},
-        int(max(epochs.values())) if epochs else None,
-        records[-1][0] + 1 if records else None,
-        next((step for step, stage in curves.get(_STAGE, {}).items() if stage == 2), None)
-        if _STAGE in curves
-        else None,
-    )
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """Step and values of each line; what a kill has cut short is left out."""
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                values = {key: float(text) for key, text in row.items() if key is not None and text}
-                yield int(values.pop(_STEP)), values
-            except (KeyError, ValueError, TypeError):
-                continue
-
-
 def _page(folder: Path) -> str:
     metrics = read_metrics(folder)
-    config = _read_yaml(folder / CONFIG_NAME)
-    report = _read_json(folder / REPORT_NAME)
-    scores = _read_rows(folder / SCORES_NAME)
+    config = read_yaml(folder / CONFIG_NAME)
+    report = read_json(folder / REPORT_NAME)
+    scores = read_rows(folder / SCORES_NAME)
     # A run that was gone on with has a report of before.
     done = bool(report) and (metrics.step is None or report["steps"] >= metrics.step)
     parts = {
@@ -175,25 +110,6 @@ def _page(folder: Path) -> str:
         "writes it anew.</footer>"
         f"<script>{_HERE.with_suffix('.js').read_text(encoding='utf-8')}</script></body></html>\n"
     )
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    with suppress(OSError, yaml.YAMLError):
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-    return {}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        return json.loads(path.read_text(encoding="utf-8"))
-    return {}
-
-
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    with suppress(OSError), path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-    return []
 
 
 def _within(config: Mapping[str, Any], *keys: str) -> Any:
@@ -244,7 +160,7 @@ def _tiles(
         tiles.append(_tile("newest validation PSNR", _decibels(points[-1][1]), f"at step {points[-1][0]:,.0f}"))
     if metrics.step is not None:
         words = [] if metrics.epoch is None else [f"epoch {metrics.epoch + 1}"]
-        if stages := metrics.curves.get(_STAGE):
+        if stages := metrics.curves.get(STAGE):
             words.append(f"stage {stages[-1][1]:.0f}")
         tiles.append(_tile("steps", f"{report['steps'] if done else metrics.step:,}", ", ".join(words)))
     if speed := metrics.curves.get("speed/samples_per_second"):
@@ -306,7 +222,7 @@ def _scores(report: Mapping[str, Any], done: bool) -> str:
 def _curves(metrics: Metrics, report: Mapping[str, Any]) -> str:
     marks = {} if metrics.switch is None else {"stage 2": float(metrics.switch)}
     charts: dict[str, list[str]] = defaultdict(list)
-    left = {key: points for key, points in metrics.curves.items() if key != _STAGE}
+    left = {key: points for key, points in metrics.curves.items() if key != STAGE}
     for key in [*(key for key in TITLES if key in left), *sorted(left)]:
         if key not in left:
             continue  # drawn with another
@@ -336,7 +252,7 @@ def _panels(folder: Path) -> str:
     rounds.sort(key=lambda path: path.name, reverse=True)
     blocks = []
     for path in rounds:
-        figures = _read_json(path / "figures.json")
+        figures = read_json(path / "figures.json")
         facts = [f"epoch {figures['epoch']}, step {figures['step']:,}, stage {figures['stage']}"] if figures else []
         title = ", ".join(facts) or path.name
         frames = "".join(_panels_of(folder, path, frame, figures) for frame in _frames_of(path))

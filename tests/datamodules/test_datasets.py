@@ -45,6 +45,20 @@ def test_a_lost_slot_takes_the_next_good_sample_of_the_order(readable, epoch):
         assert dataset[Slot(epoch, slot)].key == str(expected)
 
 
+def test_crops_are_turned_unless_told_otherwise():
+    sdr = np.arange(4, dtype=np.uint8).reshape(2, 2, 1).repeat(3, axis=2)
+    hdr = sdr.astype(np.uint16).repeat(2, axis=0).repeat(2, axis=1)
+
+    class Picture(Reader):
+        def read(self, number: int) -> Sample:
+            return Sample(str(number), sdr, hdr, {})
+
+    order = MixedOrder([Part([40], 1)], seed=0)
+    for turns, forms in ((True, 8), (False, 1)):
+        dataset = TrainingPatches(Picture(set()), order, 0, CropSchedule((4,)), turns)
+        assert len({dataset[Slot(0, slot)].sdr.tobytes() for slot in range(40)}) == forms
+
+
 def test_an_epoch_of_which_nothing_is_left_is_an_error():
     dataset, _ = patches(3, {0, 1, 2})
     with pytest.raises(DataError, match="nothing is left"):

@@ -27,13 +27,14 @@ from datamodules.embedded import PHOTOGRAPHS
 from datamodules.index import read_sample, scan_shard
 from datamodules.making import estimate_set, make_set
 from datamodules.manifest import Manifest, SourceEntry
-from datamodules.pairs import PairMaker, training_patches, validation_frames
+from datamodules.pairs import PairMaker
 from datamodules.plan import Recipe
 from datamodules.scenes import Scene
 from datamodules.shards import Sample
 from datamodules.sources.frame import Frame, Picture
 from datamodules.sources.panorama import read_panorama
 from datamodules.workfolder import WorkFolder
+from tests.panorama_pairs import training_patches, validation_frames
 from zoo.errors import ConfigError, DataError
 from zoo.signal import HDR10_VIDEO
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from datamodules.grading import GradedFrame, exposure_key, given_code_units, grade, reduce_sdr
-from datamodules.pairs import Pair, PairMaker, training_patches, validation_frames
+from datamodules.pairs import Pair, PairMaker
 from datamodules.presets import preset
 from datamodules.sources.frame import Frame, Picture
 from datamodules.sources.panorama import Panorama, read_panorama
+from tests.panorama_pairs import training_patches, validation_frames
 from zoo.color import SDR_CURVES, decode
 from zoo.errors import DataError
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO, Signal

@@ -17,7 +17,8 @@ import pytest
 
 from zoo.cli import main
 from zoo.errors import ConfigError
-from zoo.run_page import read_metrics, write_page
+from zoo.run_files import read_metrics
+from zoo.run_page import write_page
 
 CONFIG = """scale: 2
 model:

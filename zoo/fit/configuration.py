@@ -158,9 +158,7 @@ class FitCLI(LightningCLI):
         check_precision(trainer.precision, trainer.accelerator)
         if trainer.precision is None:
             trainer.precision = fast_precision(trainer.accelerator)
-        if trainer.strategy == "auto" and processes * trainer.num_nodes > 1:
-            # The GAN's optimisers and the modulation leave parameters without a gradient.
-            trainer.strategy = "ddp_find_unused_parameters_true"
+        self._processes = processes * trainer.num_nodes
 
     def instantiate_classes(self) -> None:
         """Build all; an error of ours comes out as it is, not as the parser's account of it."""
@@ -177,6 +175,10 @@ class FitCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The bare trainer."""
+        if self.config.trainer.strategy == "auto" and self._processes > 1:
+            # In a stage of several some parameters have no gradient: the modulation's, or the discriminators'.
+            strategy = "ddp" if self.model.stages == 1 else "ddp_find_unused_parameters_true"
+            self.config.trainer.strategy = self.config_init.trainer.strategy = strategy
         off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
         return self._trainer(
             **{**kwargs, **dict.fromkeys(off, False), "max_time": None, "callbacks": [*self._shared(), self.timer]}

@@ -129,7 +129,7 @@ def _data(data: Any, ranks: int) -> Iterator[tuple[str, str]]:
         manifest = each.manifest
         samples = f"{manifest.samples('train'):,} training samples"
         yield "data", f"{root}: {samples}, scale {manifest.scale}, preset {manifest.preset}"
-    changes = ["crops", "flips and turns"]
+    changes = ["crops"] + ["flips and turns"] * data.turns
     changes += [f"exposure by up to {data.exposure_jitter:g} stops"] * bool(data.exposure_jitter)
     changes += ["hue"] * data.hue_jitter
     frames = len(data.val_dataloader().dataset)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.pairs import validation_frames
 from datamodules.sources import read_panorama
+from tests.panorama_pairs import validation_frames
 from zoo.baselines import BASELINES, create_baseline
 from zoo.color import decode
 from zoo.errors import ConfigError, SignalError, UnknownModelError

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from datamodules.embedded import PHOTOGRAPHS
-from datamodules.pairs import validation_frames
 from datamodules.scenes import Reading
 from datamodules.sources import read_panorama
+from tests.panorama_pairs import validation_frames
 from tests.zoo.evaluation.conftest import SIGNALS, smooth_codes, write_kaist, write_set
 from zoo.errors import ConfigError, DataError, SignalError
 from zoo.evaluation import EvaluationFrame, EvaluationSet, open_sets

@@ -80,6 +80,10 @@ def test_under_slurm_a_run_takes_its_rank_and_number_of_processes(recipe: Path, 
     cli = FitCLI(["--config", str(recipe)])
     assert (cli.trainer.world_size, cli.trainer.global_rank, cli.trainer.num_nodes) == (4, 3, 2)
     assert cli.config.trainer.strategy == "ddp_find_unused_parameters_true"
+    one_stage = ["--model", "JSINetModule", "--model.rates", "[{peak: 1e-3}]", "--stage.epoch", "null"]
+    cli = FitCLI(["--config", str(recipe), *one_stage, "--data.crop", "[32]"])
+    assert cli.config.trainer.strategy == "ddp"
+    assert cli.trainer.strategy._ddp_kwargs == {}
 
 
 @pytest.mark.parametrize("started", [TORCHRUN | {"RANK": "0", "LOCAL_RANK": "0"}, SLURM | {"SLURM_PROCID": "0"}])
