@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -39,6 +40,27 @@ def codes_to_signal(batch: Batch, net: Any) -> Batch:
 def channels_last_(module: nn.Module) -> None:
     """Lay parameters out so that convolutions of both CPU and GPU are up to twice as fast; nothing else changes."""
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def build(
+    network: type[nn.Module], args: Mapping[str, Any], options: Mapping[str, Any] | None
+) -> tuple[Any, dict[str, Any]]:
+    """A network, and all the arguments it is made with.
+
+    Args:
+        network: its class.
+        args: those that the module has arguments of its own for.
+        options: others.
+
+    Raises:
+        ConfigError: ``options`` holds what the network doesn't take, or one of ``args``.
+    """
+    options = options or {}
+    free = sorted(inspect.signature(network).parameters.keys() - args.keys())
+    if unknown := sorted(options.keys() - free):
+        raise ConfigError(f"model.net_options: {network.__name__} takes {', '.join(free)} there, not {unknown[0]}")
+    made_with = {**args, **options}
+    return network(**made_with), made_with
 
 
 class SRITMModule(pl.LightningModule):

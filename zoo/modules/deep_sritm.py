@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import init
 
 from zoo.errors import ConfigError
 from zoo.losses import clipped_half_sse, mean_absolute_error, mean_squared_error
-from zoo.modules.base import Batch, SRITMModule
+from zoo.modules.base import Batch, SRITMModule, build
 from zoo.nets import DeepSRITM
 from zoo.nets.deep_sritm import ResModBlock, ResSkipModBlock
+from zoo.nets.toy_sritm import ToySRITM
 from zoo.optim import Rate, create_optimizer
 from zoo.pictures import Panel, map_panel, sdr_panel
 from zoo.weights import load_tensors
@@ -44,13 +45,14 @@ class DeepSRITMModule(SRITMModule):
             of six blocks, which have to grow back. ``identity``: exactly 1, so that the network just after the switch
             gives what it gave before it.
         switch_state: of the optimiser at the switch, ``fresh`` (authors) or ``keep``, see :class:`SRITMModule`.
+        net_options: further arguments of the network, such as those of the paper's ablations.
 
     Raises:
-        ConfigError: a start of maps without modulation.
+        ConfigError: a start of maps without modulation, or arguments that the network doesn't take.
     """
 
     arch: ClassVar[str] = "deep_sritm"
-    net: DeepSRITM
+    network: ClassVar[type[nn.Module]] = DeepSRITM
 
     def __init__(
         self,
@@ -66,10 +68,10 @@ class DeepSRITMModule(SRITMModule):
         weights: str | None = None,
         start: Literal["authors", "identity"] = "authors",
         switch_state: Literal["fresh", "keep"] = "fresh",
+        net_options: dict[str, Any] | None = None,
     ) -> None:
         self.modulation = modulation
-        net_args: dict[str, Any] = {"scale": scale, "modulation": modulation}
-        net = DeepSRITM(**net_args)
+        net, net_args = build(self.network, {"scale": scale, "modulation": modulation}, net_options)
         # Here and not at the switch: a resumed run has nothing to do again, and weights that are given go before it.
         if start == "identity":
             if not modulation:
@@ -148,7 +150,21 @@ class DeepSRITMModule(SRITMModule):
         return parts.pred[0], panels
 
 
-def maps_to_one_(net: DeepSRITM) -> None:
+class ToySRITMModule(DeepSRITMModule):
+    """The toy network of Deep SR-ITM's ablations, trained as :class:`DeepSRITMModule`; it isn't in the zoo.
+
+    The paper's rate for it is 1e-6, in both stages.
+    """
+
+    arch: ClassVar[str] = "toy_sritm"
+    network: ClassVar[type[nn.Module]] = ToySRITM
+
+    def look_inside(self, net: Any, sdr: Tensor) -> tuple[Tensor, dict[str, Panel]]:
+        """The prediction alone."""
+        return net(sdr[None])[0], {}
+
+
+def maps_to_one_(net: nn.Module) -> None:
     """Set the last convolution of each modulation branch so that its map is 1 whatever it is given, until it learns."""
     for block in net.modules():
         if isinstance(block, ResModBlock | ResSkipModBlock):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from zoo.losses import mean_absolute_error, mean_squared_error
-from zoo.modules.base import Batch, SRITMModule
+from zoo.modules.base import Batch, SRITMModule, build
 from zoo.nets import JSINet
 from zoo.optim import Rate
 from zoo.pictures import Panel, map_panel, sdr_panel
@@ -30,6 +30,10 @@ class JSINetModule(SRITMModule):
         accumulate: batches for each update.
         clip_norm: the largest norm of the gradient.
         weights: start from these, a name of the zoo or a path.
+        net_options: further arguments of the network, such as those of the paper's ablation.
+
+    Raises:
+        ConfigError: arguments that the network doesn't take.
     """
 
     arch: ClassVar[str] = "jsinet"
@@ -44,9 +48,10 @@ class JSINetModule(SRITMModule):
         accumulate: int = 1,
         clip_norm: float | None = None,
         weights: str | None = None,
+        net_options: dict[str, Any] | None = None,
     ) -> None:
-        net_args: dict[str, Any] = {"scale": scale}
-        super().__init__(JSINet(**net_args), net_args, rates, optimizer, weight_decay, accumulate, clip_norm, weights)
+        net, net_args = build(JSINet, {"scale": scale}, net_options)
+        super().__init__(net, net_args, rates, optimizer, weight_decay, accumulate, clip_norm, weights)
         self.loss = LOSSES[loss]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

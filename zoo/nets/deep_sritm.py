@@ -81,15 +81,29 @@ class ResSkipModBlock(ResSkipBlock):
         return x + (residual if smf is None else residual * self.modulation(smf))
 
 
+def feature_block(channels: int, skip: bool, modulation: bool) -> nn.Module:
+    """A block of a pass: one that reads the pass before it or not, with a modulation branch or not."""
+    if skip:
+        return ResSkipModBlock(channels) if modulation else ResSkipBlock(channels)
+    return ResModBlock(channels) if modulation else ResBlock(channels)
+
+
+def apply_block(block: nn.Module, x: Tensor, y: Tensor | None, smf: Tensor | None) -> Tensor:
+    """Call a :func:`feature_block` with those of features, other pass's features and modulation that it takes."""
+    skip = [y] if isinstance(block, ResSkipBlock) else []
+    modulation = [smf] if isinstance(block, ResModBlock | ResSkipModBlock) else []
+    return block(x, *skip, *modulation)
+
+
 class BasePass(nn.Module):
     """Features of the picture beside its base layer (Eq. 2 to 6)."""
 
     def __init__(self, channels: int, modulation: bool) -> None:
         super().__init__()
-        self.modulation_features = _modulation_features(channels) if modulation else None
+        self.modulation_features = modulation_features(6, channels) if modulation else None
         self.first = InputConv(6, channels)
         self.blocks = nn.ModuleList(
-            ResModBlock(channels) if modulation and i % 2 else ResBlock(channels) for i in range(_PASS_BLOCKS)
+            feature_block(channels, False, modulation and i % 2 == 1) for i in range(_PASS_BLOCKS)
         )
 
     def forward(self, x: Tensor, modulate: bool) -> list[Tensor]:
@@ -98,23 +112,24 @@ class BasePass(nn.Module):
         x = self.first(x)
         features = []
         for block in self.blocks:
-            x = block(x, smf) if isinstance(block, ResModBlock) else block(x)
+            x = apply_block(block, x, None, smf)
             features.append(x)
         return features
 
 
 class DetailPass(nn.Module):
-    """Features of the picture beside its detail layer; each block but the first reads the base pass (Eq. 7 to 9)."""
+    """Features of the picture beside its detail layer; each block but the first reads the base pass (Eq. 7 to 9).
 
-    def __init__(self, channels: int, modulation: bool) -> None:
+    Args:
+        skips: whether they do.
+    """
+
+    def __init__(self, channels: int, modulation: bool, skips: bool = True) -> None:
         super().__init__()
-        self.modulation_features = _modulation_features(channels) if modulation else None
+        self.modulation_features = modulation_features(6, channels) if modulation else None
         self.first = InputConv(6, channels)
         self.blocks = nn.ModuleList([ResBlock(channels)])
-        self.blocks.extend(
-            ResSkipModBlock(channels) if modulation and i % 2 else ResSkipBlock(channels)
-            for i in range(1, _PASS_BLOCKS)
-        )
+        self.blocks.extend(feature_block(channels, skips, modulation and i % 2 == 1) for i in range(1, _PASS_BLOCKS))
 
     def forward(self, x: Tensor, base_features: list[Tensor], modulate: bool) -> Tensor:
         """Features ``(B, channels, H, W)`` from picture and detail layer ``(B, 6, H, W)``.
@@ -125,7 +140,7 @@ class DetailPass(nn.Module):
         smf = self.modulation_features(x) if modulate and self.modulation_features is not None else None
         x = self.blocks[0](self.first(x))
         for block, y in zip(self.blocks[1:], base_features[:-1], strict=True):
-            x = block(x, y, smf) if isinstance(block, ResSkipModBlock) else block(x, y)
+            x = apply_block(block, x, y, smf)
         return x
 
 
@@ -183,6 +198,9 @@ class DeepSRITM(nn.Module):
         scale: HR over LR size. Scale 1 is ours: inverse tone mapping alone, by the same graph.
         modulation: whether the network has the 36 modulation tensors.
         channels: of every hidden convolution, 64 in the paper.
+        decomposition: whether there is a guided filter; without it, as in the paper's ablation (Table 3), both passes
+            read the picture twice.
+        skips: whether the detail pass reads the base pass (likewise).
 
     Attributes:
         halo: rows and columns of the input, to each side, that an output pixel depends on.
@@ -193,8 +211,16 @@ class DeepSRITM(nn.Module):
 
     input_signal: ClassVar[Signal] = SDR_VIDEO
     output_signal: ClassVar[Signal] = HDR10_VIDEO
+    half_precision: ClassVar[tuple[torch.dtype, ...]] = (torch.bfloat16, torch.float16)
 
-    def __init__(self, scale: Literal[1, 2, 4] = 2, modulation: bool = True, channels: int = 64) -> None:
+    def __init__(
+        self,
+        scale: Literal[1, 2, 4] = 2,
+        modulation: bool = True,
+        channels: int = 64,
+        decomposition: bool = True,
+        skips: bool = True,
+    ) -> None:
         super().__init__()
         if scale not in (1, 2, 4):
             raise ConfigError(f"DeepSRITM has no scale {scale!r}; use 1, 2 or 4")
@@ -203,19 +229,18 @@ class DeepSRITM(nn.Module):
         self.scale = scale
         # 4 of the guided filter, 13 convolutions of a pass, 21 of the fusion, 3 of the synthesis.
         self.halo = (41, 41)
+        self.decomposition = decomposition
         self.modulation = modulation
         self._modulation_on = modulation
         self.base = BasePass(channels, modulation)
-        self.detail = DetailPass(channels, modulation)
+        self.detail = DetailPass(channels, modulation, skips)
         self.fusion = nn.Sequential(
             nn.ReLU(),
             nn.Conv2d(2 * channels, channels, 1),
             conv3x3(channels, channels),
             *(ResBlock(channels) for _ in range(_FUSION_BLOCKS)),
         )
-        self.upsampling = nn.Sequential(nn.ReLU(), conv3x3(channels, channels), nn.ReLU())
-        for step in {1: (1,), 2: (2,), 4: (2, 2)}[scale]:
-            self.upsampling.extend([conv3x3(channels, step**2 * channels), nn.ReLU(), nn.PixelShuffle(step)])
+        self.upsampling = upsampling(channels, scale)
         self.head = OutputConv(channels, 3)
         init_convs(self, init.xavier_normal_)
 
@@ -237,11 +262,11 @@ class DeepSRITM(nn.Module):
     @staticmethod
     def arguments_of(names: Iterable[str]) -> dict[str, Any]:
         """Constructor arguments that a state dict with these names tells of: whether there is a modulation."""
-        return {"modulation": any(_is_modulation(name) for name in names)}
+        return {"modulation": any(is_modulation(name) for name in names)}
 
     def modulation_parameters(self) -> dict[str, nn.Parameter]:
         """The 36 tensors that only the modulation uses, by name; empty without modulation."""
-        return {name: parameter for name, parameter in self.named_parameters() if _is_modulation(name)}
+        return {name: parameter for name, parameter in self.named_parameters() if is_modulation(name)}
 
     def forward(self, x: Tensor) -> Tensor:
         """Convert LR SDR to HR HDR.
@@ -256,12 +281,15 @@ class DeepSRITM(nn.Module):
             SignalError: ``x`` has another shape, or isn't float.
         """
         check_pictures(x, self.input_signal)
-        base, detail = _decompose(x)
+        base, detail = self._layers(x)
         base_features = self.base(torch.cat([x, base], dim=1), self.modulation_on)
         detail_features = self.detail(torch.cat([x, detail], dim=1), base_features, self.modulation_on)
         fused = self.fusion(torch.cat([base_features[-1], detail_features], dim=1))
         pred = imresize(x, self.scale) + self.head(self.upsampling(fused))
         return pred.to(next(self.parameters()).dtype)
+
+    def _layers(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return decompose(x) if self.decomposition else (x, x)
 
     def components(self, x: Tensor) -> DeepSRITMComponents:
         """The prediction and what it comes of; ``x`` as in :meth:`forward`.
@@ -281,24 +309,33 @@ class DeepSRITM(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        base, detail = _decompose(x)
+        base, detail = self._layers(x)
         return DeepSRITMComponents(pred, base, detail, *(seen.get(name) for name in _FEATURES))  # type: ignore[arg-type]
 
 
-def _decompose(x: Tensor) -> tuple[Tensor, Tensor]:
+def decompose(x: Tensor) -> tuple[Tensor, Tensor]:
     """Base and detail layer of a picture, at least float32."""
     base = guided_filter(x, border="replicate")
     return base, detail_layer(x, base, _DIVISION_EPS)
 
 
-def _is_modulation(name: str) -> bool:
+def is_modulation(name: str) -> bool:
+    """Whether only the modulation uses the tensor of that name."""
     return ".modulation" in name
 
 
-def _modulation_features(channels: int) -> nn.Sequential:
+def upsampling(channels: int, scale: int) -> nn.Sequential:
+    """From fused features to those at HR size."""
+    layers = nn.Sequential(nn.ReLU(), conv3x3(channels, channels), nn.ReLU())
+    for step in {1: (1,), 2: (2,), 4: (2, 2)}[scale]:
+        layers.extend([conv3x3(channels, step**2 * channels), nn.ReLU(), nn.PixelShuffle(step)])
+    return layers
+
+
+def modulation_features(in_channels: int, channels: int) -> nn.Sequential:
     """Shared modulation features of a pass (Eq. 4)."""
     return nn.Sequential(
-        InputConv(6, channels),
+        InputConv(in_channels, channels),
         nn.ReLU(),
         conv3x3(channels, channels),
         nn.ReLU(),

@@ -151,6 +151,7 @@ class JSINet(nn.Module):
 
     input_signal: ClassVar[Signal] = SDR_VIDEO
     output_signal: ClassVar[Signal] = HDR10_VIDEO
+    half_precision: ClassVar[tuple[torch.dtype, ...]] = (torch.bfloat16, torch.float16)
 
     def __init__(
         self,
