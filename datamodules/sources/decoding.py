@@ -504,7 +504,8 @@ def _decode_from(video: VideoFile, key: int) -> Iterator[tuple[int, av.VideoFram
     Raises:
         DataError: a frame is damaged or missing.
     """
-    # A container may seek to a later key frame than the one asked for (MPEG-TS does); then an earlier one is tried.
+    # A container may seek to a later key frame than the one asked for (MPEG-TS does), and FFmpeg marks all that follows
+    # a key frame of H.264 that is no IDR as damaged unless decoding began before it; then an earlier one is tried.
     for start in dict.fromkeys((key, _key_before(video.keys, max(key - 1, 0)), 0)):
         with _opened(video.path) as container:
             stream = _picture_stream(video.path, container)
@@ -513,7 +514,7 @@ def _decode_from(video: VideoFile, key: int) -> Iterator[tuple[int, av.VideoFram
             # Before a key frame that was sought come frames that refer to what was passed over.
             frames = (item for item in _numbered(video, _decoded(container, stream)) if item[0] >= start)
             first = next(frames, None)
-            if start and (first is None or first[0] != start):
+            if start and (first is None or first[0] != start or first[1].is_corrupt):
                 continue
             expected = start
             for number, frame in itertools.chain([first] if first else [], frames):

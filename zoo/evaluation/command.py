@@ -7,15 +7,24 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from datamodules.progress import ProgressHandler, counted
 from datamodules.scenes import Reading
 from datamodules.shards import replacing, write_json
 from zoo.errors import ZooError
+from zoo.evaluation.clips import clips_csv, clips_json, clips_text, describe_clips
 from zoo.evaluation.papers import TABLES, evaluate_table, table_text
 from zoo.evaluation.pictures import draw_worst
 from zoo.evaluation.report import DEFAULT_METRICS, Evaluation, Request, check_room, evaluate
+from zoo.evaluation.robustness import (
+    ROBUSTNESS_METRICS,
+    evaluate_conditions,
+    robustness_csv,
+    robustness_json,
+    robustness_text,
+)
 from zoo.evaluation.running import PRECISIONS
 from zoo.evaluation.sets import EMBEDDED
 from zoo.evaluation.tables import csv_text, json_content, markdown
@@ -29,6 +38,8 @@ examples:
   python tools/evaluate.py --model bicubic+bt2446a --data HDR.mat+SDR.mat --scale 4 -o results/kaist
   python tools/evaluate.py --model bicubic+bt2446a --data test_hdr+test_sdr --hdr-range hdrtv1k --scale 1
   python tools/evaluate.py --table jsigan.table2 --model jsigan_x2=runs/jsigan -o results/table2
+  python tools/evaluate.py --model runs/sample-1 bicubic+oracle --styles --codec -o results/robustness
+  python tools/evaluate.py --model runs/sample-1 bicubic+bt2446c --clips clip.mp4 --limit 24 -o results/clips
 """
 
 
@@ -66,6 +77,15 @@ def parser() -> argparse.ArgumentParser:
         help=f"of {', '.join(METRICS)} (default: {','.join(DEFAULT_METRICS)}, or those of the table)",
     )
     parser.add_argument("--table", choices=TABLES, help="a paper's table, with its figures beside ours")
+    parser.add_argument("--styles", action="store_true", help="the scores for SDR made by each of several tone curves")
+    parser.add_argument("--codec", action="store_true", help="the scores for SDR through H.264 of several qualities")
+    parser.add_argument(
+        "--clips",
+        nargs="+",
+        metavar="VIDEO",
+        help="SDR videos without a truth: stills, flicker, clipping, gamut, white and greys; --limit N takes N frames "
+        "in a row",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -111,16 +131,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(words)
     if not (options.model or options.table):
         parser().error("give --model, or --table")
+    if sum(map(bool, (options.table, options.styles or options.codec, options.clips))) > 1:
+        parser().error("--table, --clips, and --styles with --codec are three things; give one of them")
+    if options.clips and options.data != [EMBEDDED]:
+        parser().error("--clips names its videos itself; leave --data out")
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ProgressHandler()])
     command = shlex.join(["python", "tools/evaluate.py", *words])
     try:
         check_room(options.output)
+        if options.clips:
+            return _run_clips(options, command)
         evaluations = _run(options, command)
     except (ZooError, OSError) as error:
         print(f"evaluate.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("evaluate.py: stopped; the same command goes on where it was", file=sys.stderr)
+        after = "" if options.clips else "; the same command goes on where it was"
+        print(f"evaluate.py: stopped{after}", file=sys.stderr)
         return 130
     failures = [failure for evaluation in evaluations for failure in evaluation.failures]
     if failures:
@@ -134,20 +161,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, command: str) -> list[Evaluation]:
+    varied = options.styles or options.codec
     metrics = tuple(filter(None, options.metrics.split(","))) if options.metrics else ()
-    request = Request(
-        models=tuple(options.model),
-        output=options.output,
-        data=tuple(options.data),
-        splits=tuple(options.split),
-        scale=options.scale,
-        reading=Reading(options.signal, options.sdr_signal, False if options.flat else None, options.hdr_range),
-        metrics=metrics or (() if options.table else DEFAULT_METRICS),
-        device=options.device,
-        devices=options.devices,
-        precision=options.precision,
-        limit=options.limit,
-    )
+    default = () if options.table else ROBUSTNESS_METRICS if varied else DEFAULT_METRICS
+    request = replace(_request(options), metrics=metrics or default)
+    if varied:
+        robustness = evaluate_conditions(request, options.styles, options.codec)
+        if robustness is None:
+            return []
+        for evaluation in robustness.evaluations.values():
+            write(evaluation, command, worst=0)
+        text = robustness_text(robustness)
+        _write_text(options.output / "robustness.md", text)
+        _write_text(options.output / "robustness.csv", robustness_csv(robustness))
+        write_json(options.output / "robustness.json", robustness_json(robustness, command))
+        print(text)
+        return list(robustness.evaluations.values())
     if options.table:
         result = evaluate_table(options.table, request)
         if result is None:
@@ -163,6 +192,35 @@ def _run(options: argparse.Namespace, command: str) -> list[Evaluation]:
         return []
     print(write(evaluation_, command, options.worst))
     return [evaluation_]
+
+
+def _run_clips(options: argparse.Namespace, command: str) -> int:
+    report = describe_clips(replace(_request(options), data=tuple(options.clips)))
+    text = clips_text(report)
+    _write_text(options.output / "clips.md", text)
+    _write_text(options.output / "clips.csv", clips_csv(report))
+    write_json(options.output / "clips.json", clips_json(report, command))
+    print(text)
+    if report.failures:
+        where, reason = report.failures[0]
+        left_out = counted(len(report.failures), "frame")
+        print(f"evaluate.py: {left_out} left out, first {where}: {reason}", file=sys.stderr)
+    return 1 if report.failures else 0
+
+
+def _request(options: argparse.Namespace) -> Request:
+    return Request(
+        models=tuple(options.model),
+        output=options.output,
+        data=tuple(options.data),
+        splits=tuple(options.split),
+        scale=options.scale,
+        reading=Reading(options.signal, options.sdr_signal, False if options.flat else None, options.hdr_range),
+        device=options.device,
+        devices=options.devices,
+        precision=options.precision,
+        limit=options.limit,
+    )
 
 
 def write(evaluation: Evaluation, command: str, worst: int) -> str:

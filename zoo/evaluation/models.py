@@ -13,6 +13,7 @@ from torch import nn
 import zoo
 from datamodules.shards import sha256_of
 from zoo.errors import ConfigError, SignalError, UnknownModelError, WeightsError
+from zoo.registry import find_weights
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 from zoo.weights import WEIGHTS_NAME, read_weights
 
@@ -134,5 +135,8 @@ def load_model(
             raise SignalError(f"{request.label}: its {side} is {signal}, the sets have {wanted}")
     parameters = sum(parameter.numel() for parameter in net.parameters())
     weights = request.weights or request.weights_in_name
-    sha256 = None if weights is None else sha256_of(weights)
+    if weights is None and "+" not in request.name:
+        sha256: str | None = find_weights(request.name)[0].sha256
+    else:
+        sha256 = None if weights is None else sha256_of(weights)
     return EvaluatedModel(request.label, request.name, scale, net, parameters, sha256)

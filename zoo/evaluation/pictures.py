@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
+from torch import Tensor
 
 from zoo.errors import DataError
 from zoo.evaluation.models import EvaluatedModel, load_model, parse_model
@@ -63,7 +64,7 @@ def _frame(evaluation: Evaluation, row: Row) -> EvaluationFrame | None:
 
 
 def _sheet(scorer: Scorer, model: EvaluatedModel, frame: EvaluationFrame, score: str) -> np.ndarray:
-    preds = scorer.predict(model, frame).cpu()
+    preds = scorer.predict(model, frame.sdr).cpu()
     difference = delta_e_itp_map(preds.float(), frame.hdr[None])[0, 0]
     scale = frame.hdr.shape[-1] // frame.sdr.shape[-1]
     panels = {
@@ -75,7 +76,26 @@ def _sheet(scorer: Scorer, model: EvaluatedModel, frame: EvaluationFrame, score:
     return sheet({title: _reduced(panel) for title, panel in panels.items()})
 
 
-def _difference_panel(difference: torch.Tensor) -> Panel:
+def side_by_side(sdr: Tensor, predictions: Mapping[str, Tensor], truth: Tensor | None = None) -> np.ndarray:
+    """Input, predictions and truth, HDR by the one fixed curve of ``zoo.pictures``.
+
+    Args:
+        sdr: ``(3, h, w)``, code / 255.
+        predictions: by title, each ``(3, s h, s w)``, code / 1023.
+        truth: ``(3, s h, s w)``, code / 1023; None where there is none.
+
+    Returns:
+        One picture, uint8, sRGB.
+    """
+    scale = next(iter(predictions.values())).shape[-1] // sdr.shape[-1]
+    panels = {f"input SDR {sdr.shape[-1]}x{sdr.shape[-2]}": sdr_panel(sdr, scale)}
+    panels |= {title: hdr_panel(prediction) for title, prediction in predictions.items()}
+    if truth is not None:
+        panels["truth"] = hdr_panel(truth)
+    return sheet({title: _reduced(panel) for title, panel in panels.items()})
+
+
+def _difference_panel(difference: Tensor) -> Panel:
     """On one scale for all methods, drawn below."""
     x = difference.float().numpy()
     bar = np.broadcast_to(np.linspace(0, 1, x.shape[1], dtype=np.float32), (_BAR, x.shape[1]))

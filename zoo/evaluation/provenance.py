@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,6 +16,7 @@ _PACKAGES = ("sritm-zoo", "torch", "torchmetrics", "numpy", "scipy", "h5py", "av
 _SCORING = ("zoo/baselines", "zoo/color", "zoo/metrics", "zoo/nets", "zoo/ops", "zoo/precision.py", "datamodules")
 
 
+@cache  # what is edited while an evaluation runs has no part in it
 def code_digest() -> str:
     """SHA-256 in hex of the source files that scores follow from, which a commit doesn't tell of a changed checkout."""
     digest = hashlib.sha256()

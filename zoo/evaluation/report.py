@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from datamodules.presets import Preset
 from datamodules.progress import ProgressHandler
 from datamodules.scenes import Reading
 from zoo.errors import ConfigError, DataError
@@ -33,7 +34,7 @@ from zoo.evaluation.running import (
     newest,
     run_items,
 )
-from zoo.evaluation.sets import EMBEDDED, NOTHING_STATED, EvaluationSet, Item, open_sets, spread
+from zoo.evaluation.sets import EMBEDDED, NOTHING_STATED, VAL_V1, EvaluationSet, Item, open_sets, spread
 from zoo.evaluation.statistics import Estimate, paired_difference, set_mean
 from zoo.metrics import Protocol, Suite
 
@@ -51,6 +52,7 @@ class Request:
         splits: likewise.
         scale: likewise; None takes the models', or 2.
         reading: likewise.
+        pairing: likewise.
         metrics: keys of ``zoo.metrics.METRICS``.
         device: ``auto``, ``cpu`` or ``cuda``.
         devices: processes on this machine, each with a GPU of its own where ``device`` is CUDA.
@@ -64,6 +66,7 @@ class Request:
     splits: tuple[str, ...] = ("test",)
     scale: int | None = None
     reading: Reading = NOTHING_STATED
+    pairing: Preset = VAL_V1
     metrics: tuple[str, ...] = DEFAULT_METRICS
     device: str = "auto"
     devices: int = 1
@@ -218,11 +221,23 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def _prepare(request: Request) -> _Prepared:
-    if twice := next((a for a, b in pairwise(sorted(request.models)) if a == b), None):
-        raise ConfigError(f"--model {twice} is given twice")
     if request.devices < 1 or (request.limit is not None and request.limit < 1):
         raise ConfigError("--devices and --limit are at least 1")
     suite = Suite(request.metrics)
+    requests, scale = requested_models(request)
+    frames = open_sets(request.data, request.splits, scale, request.reading, request.pairing)
+    return _Prepared(requests, frames, spread(frames.items, request.limit), suite)
+
+
+def requested_models(request: Request) -> tuple[list[ModelRequest], int | None]:
+    """The models, and the scale that they have or that is asked for; None where nothing says it.
+
+    Raises:
+        ConfigError: a model given twice, models of several scales, or of another than is asked for.
+        UnknownModelError, WeightsError: as ``parse_model``.
+    """
+    if twice := next((a for a, b in pairwise(sorted(request.models)) if a == b), None):
+        raise ConfigError(f"--model {twice} is given twice")
     requests = [parse_model(text) for text in request.models]
     scales = {model.scale for model in requests if model.scale is not None}
     if len(scales) > 1:
@@ -234,8 +249,7 @@ def _prepare(request: Request) -> _Prepared:
         raise ConfigError(
             f"{label} is of scale {own}, not --scale {request.scale}; leave --scale out, or choose another"
         )
-    frames = open_sets(request.data, request.splits, request.scale or own, request.reading)
-    return _Prepared(requests, frames, spread(frames.items, request.limit), suite)
+    return requests, request.scale or own
 
 
 def _work_in_process(request: Request, rank: int) -> None:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,8 +137,12 @@ class Scorer:
         self._warm: set[str] = set()
 
     @torch.inference_mode()
-    def predict(self, model: EvaluatedModel, frame: EvaluationFrame) -> Tensor:
+    def predict(self, model: EvaluatedModel, sdr: Tensor) -> Tensor:
         """The prediction, ``(1, 3, H, W)``, code / 1023, unclipped, at least float32.
+
+        Args:
+            model: the model.
+            sdr: ``(3, h, w)``, code / 255.
 
         Raises:
             DataError: the device has too little memory for it.
@@ -147,10 +151,10 @@ class Scorer:
         context = nullcontext() if cast is None else torch.autocast(self.device.type, dtype=cast)
         try:
             with context:
-                preds = model.net(frame.sdr[None].to(self.device, dtype))
+                preds = model.net(sdr[None].to(self.device, dtype))
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
-            width, height = frame.sdr.shape[-1], frame.sdr.shape[-2]
+            width, height = sdr.shape[-1], sdr.shape[-2]
             raise DataError(
                 f"{model.label} has no room for {width}x{height} on {self.device}; use --precision bf16 or --device cpu"
             ) from None
@@ -166,11 +170,11 @@ class Scorer:
             SignalError: prediction and truth are of different sizes.
         """
         if model.label not in self._warm:
-            self.predict(model, replace(frame, sdr=frame.sdr[..., :_CORNER, :_CORNER]))
+            self.predict(model, frame.sdr[..., :_CORNER, :_CORNER])
             self._warm.add(model.label)
         memory = _PeakMemory(self.device)
         start = time.perf_counter()
-        preds = self.predict(model, frame)
+        preds = self.predict(model, frame.sdr)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         seconds = time.perf_counter() - start

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from datamodules.cache import ShardCache
 from datamodules.embedded import embedded_scenes
-from datamodules.home import sritm_home
 from datamodules.manifest import MANIFEST, SPLITS
 from datamodules.pairs import PRESET, PairMaker
-from datamodules.presets import preset
+from datamodules.presets import Preset, preset
 from datamodules.reader import ShardReader
 from datamodules.remote import is_remote
 from datamodules.scenes import Reading, Scene, find_scenes, read_split
@@ -28,6 +27,7 @@ from datamodules.shards import sha256_of
 from datamodules.sources import KaistMat, Source, scene_name
 from datamodules.sources.frame import Frame
 from zoo.errors import ConfigError, DataError, SignalError
+from zoo.home import sritm_home
 from zoo.ops.resize import imresize
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 
@@ -36,6 +36,9 @@ EMBEDDED = "embedded"
 
 NOTHING_STATED = Reading()
 """Of sources whose files say all of themselves."""
+
+VAL_V1 = preset(PRESET)
+"""How pairs are made of sources, unless another preset is asked for."""
 
 _CACHE_BYTES = 10 * 10**9  # for the shards of remote sets, on this machine's disk
 
@@ -134,7 +137,7 @@ class ShardFrames:
 
 
 class SourceFrames:
-    """Frames of sources, made into pairs by preset ``val-v1`` at a scale; see ``EvaluationSet``.
+    """Frames of sources, made into pairs by a preset at a scale; see ``EvaluationSet``.
 
     Of panoramas each gives four frames. SDR of true pairs is brought to the scale by MATLAB's bicubic and rounded; of
     the KAIST files it stays unrounded, as the authors' test does.
@@ -143,26 +146,28 @@ class SourceFrames:
         name: for people.
         scenes: the sources.
         scale: 1, 2 or 4.
+        pairing: the preset. Its name tells all of it, and seed 0 draws what it leaves open.
 
     Raises:
         DataError: none of the sources can be used; why the first can't.
     """
 
-    def __init__(self, name: str, scenes: Sequence[Scene], scale: int) -> None:
+    def __init__(self, name: str, scenes: Sequence[Scene], scale: int, pairing: Preset = VAL_V1) -> None:
         self.name = name
         self.scale = scale
+        self._pairing = pairing
         self._scenes = list(scenes)
         self._sources: list[Source | DataError] = [_opened(scene) for scene in scenes]
         usable = [source for source in self._sources if not isinstance(source, DataError)]
         if not usable:
             raise next(source for source in self._sources if isinstance(source, DataError))
         digests = [_digest_of_source(source) for source in self._sources]
-        self.digest = _digest([PRESET, scale, [scene.name for scene in scenes], digests, repr(scenes[0].reading)])
+        self.digest = _digest([pairing.name, scale, [scene.name for scene in scenes], digests, repr(scenes[0].reading)])
         self.facts = {
             "kind": "sources",
-            "preset": PRESET,
+            "preset": pairing.name,
             "sources": {scene.name: digest for scene, digest in zip(scenes, digests, strict=True)},
-            "input": _input(usable),
+            "input": _input(usable, pairing.name),
         }
         self.items = [
             Item(f"{scene.name}-{number:05d}", index, number)
@@ -195,9 +200,13 @@ class SourceFrames:
 
     def _pairs(self, scene: Scene, source: Source, frame: Frame, item: Item) -> list[EvaluationFrame]:
         self._check_scale(scene, frame)
+        if frame.sdr is not None and self._pairing.name != PRESET:
+            raise ConfigError(
+                f"{scene.path} brings its own SDR side, so none can be made of it; give HDR alone, such as panoramas"
+            )
         if isinstance(source, KaistMat):
             return [self._kaist_pair(scene, frame, item)]
-        maker = PairMaker(preset(PRESET), self.scale, 0, scene.name, scene.path.name, source.panoramic)
+        maker = PairMaker(self._pairing, self.scale, 0, scene.name, scene.path.name, source.panoramic)
         pairs = list(maker.validation(frame))
         if source.panoramic:
             named = [(f"{scene.name}-{number}", scene.name) for number in range(len(pairs))]
@@ -256,7 +265,11 @@ class JoinedSets:
 
 
 def open_sets(
-    data: Sequence[str], splits: Sequence[str] = ("test",), scale: int | None = None, reading: Reading = NOTHING_STATED
+    data: Sequence[str],
+    splits: Sequence[str] = ("test",),
+    scale: int | None = None,
+    reading: Reading = NOTHING_STATED,
+    pairing: Preset = VAL_V1,
 ) -> EvaluationSet:
     """Open what ``--data`` names.
 
@@ -267,16 +280,19 @@ def open_sets(
             splits of any name.
         scale: to make pairs at; 2 by default. A shard set has its own, which must be this one.
         reading: what the sources don't say about themselves.
+        pairing: the preset by which the SDR side is made of sources; shard sets have theirs.
 
     Raises:
         DataError: a path that isn't there or is no source, or none of the sources can be used.
-        ConfigError: a scale or split that the set doesn't have.
+        ConfigError: a scale or split that the set doesn't have, or a preset other than ``val-v1`` for a shard set.
         SignalError: a shard set on other signals than the zoo's networks.
     """
     sets: list[EvaluationSet] = []
     scenes: list[Scene] = []
     for name in data:
         if is_remote(name) or name.startswith("file:") or (Path(name) / MANIFEST).is_file():
+            if pairing.name != PRESET:
+                raise ConfigError(f"{name} holds SDR that is made already; give sources of HDR, such as panoramas")
             shards = open_set(name, ShardCache(sritm_home() / "cache", _CACHE_BYTES))
             if scale is not None and shards.manifest.scale != scale:
                 raise ConfigError(
@@ -297,7 +313,7 @@ def open_sets(
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ConfigError(f"scene {twice} is there twice; name each source once")
         named = [name if name != EMBEDDED else f"{name} ({'+'.join(splits)})" for name in data]
-        sets.append(SourceFrames(" + ".join(named), scenes, scale or 2))
+        sets.append(SourceFrames(" + ".join(named), scenes, scale or 2, pairing))
     return sets[0] if len(sets) == 1 else JoinedSets(sets)
 
 
@@ -368,10 +384,10 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _input(sources: Sequence[Source]) -> str:
+def _input(sources: Sequence[Source], preset_name: str) -> str:
     """How the LR side is made, in words."""
     kaist = [isinstance(source, KaistMat) for source in sources]
-    rounded = f"8-bit codes: {PRESET}, reduced by MATLAB's bicubic and rounded"
+    rounded = f"8-bit codes: {preset_name}, reduced by MATLAB's bicubic and rounded"
     unrounded = "KAIST: reduced by MATLAB's bicubic in float32, neither rounded nor clipped"
     return unrounded if all(kaist) else f"{rounded}; {unrounded}" if any(kaist) else rounded
 

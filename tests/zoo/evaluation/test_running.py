@@ -164,4 +164,4 @@ def test_a_perfect_frame_survives_the_journal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("precision", "kind"), [("32", torch.float32), ("64", torch.float64), ("bf16", torch.float32)])
 def test_predictions_keep_their_digits(precision: Any, kind: torch.dtype) -> None:
     (_, [frame]) = next(Noise().read(Noise().items))
-    assert Scorer(Suite(["psnr"]), CPU, precision).predict(model_of(Enlarging()), frame).dtype == kind
+    assert Scorer(Suite(["psnr"]), CPU, precision).predict(model_of(Enlarging()), frame.sdr).dtype == kind
