@@ -9,7 +9,6 @@ import os
 import tempfile
 from pathlib import Path
 
-from datamodules.home import sritm_home
 from datamodules.making import make_set
 from datamodules.manifest import FORMAT_VERSION, MANIFEST, SPLITS
 from datamodules.pairs import PRESET
@@ -17,6 +16,7 @@ from datamodules.presets import preset
 from datamodules.scenes import Scene, read_split
 from datamodules.shards import sha256_of
 from zoo.errors import DataError
+from zoo.home import sritm_home
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from datamodules.home import sritm_home
 from datamodules.manifest import ShardEntry
 from datamodules.shards import Sample, sha256_of
 from zoo.errors import DataError
+from zoo.home import sritm_home
 
 logger = logging.getLogger(__name__)
 

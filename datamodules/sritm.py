@@ -18,13 +18,13 @@ from datamodules.augment import CropSchedule
 from datamodules.cache import ShardCache
 from datamodules.datasets import TrainingPatches, WholeFrames, collate
 from datamodules.embedded import embedded_root, make_embedded
-from datamodules.home import sritm_home
 from datamodules.jitter import ColourJitter, check_pair, check_preset
 from datamodules.loader import SlotBatches, SlotLoader, leave_stopping_to_the_parent, same_size_batches
 from datamodules.mixture import MixedOrder, Part
 from datamodules.reader import ShardReader
 from datamodules.sets import ShardSet, open_set
 from zoo.errors import ConfigError, DataError, ZooError
+from zoo.home import sritm_home
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 
 logger = logging.getLogger(__name__)

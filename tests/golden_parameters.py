@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.importers.layout import jsinet_tensor, tensor_from_hwio
 from zoo.nets import DeepSRITM, Discriminator, JSINet
 from zoo.nets.authors import deep_sritm_names, discriminator_names, jsinet_names
 
@@ -62,14 +63,6 @@ def golden_deep_sritm(scale: int, modulation: bool, seed: int = DEEP_SRITM_SEED,
     return net
 
 
-def jsinet_tensor(theirs: str, array: np.ndarray, scale: int) -> Tensor:
-    """A variable of the authors' JSInet in our layout."""
-    tensor = tensor_from_hwio(array)
-    if theirs.startswith("image_reconstruction/conv/1/"):
-        tensor = tensor.unflatten(0, (scale**2, -1)).transpose(0, 1).flatten(0, 1)
-    return tensor.contiguous()
-
-
 def jsinet_array(theirs: str, tensor: Tensor, scale: int) -> np.ndarray:
     """One of our JSInet's tensors (a parameter, its gradient, a difference) in the authors' layout."""
     if theirs.startswith("image_reconstruction/conv/1/"):
@@ -77,15 +70,8 @@ def jsinet_array(theirs: str, tensor: Tensor, scale: int) -> np.ndarray:
     return array_in_hwio(tensor)
 
 
-def tensor_from_hwio(array: np.ndarray) -> Tensor:
-    """A kernel (H, W, in, out) as (out, in, H, W); biases and spectral norm's u as vectors."""
-    if array.ndim == 4:
-        array = array.transpose(3, 2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(array)) if array.ndim == 4 else torch.from_numpy(array.ravel())
-
-
 def array_in_hwio(tensor: Tensor) -> np.ndarray:
-    """Undo :func:`tensor_from_hwio`, but for u, which stays a vector."""
+    """Undo :func:`~zoo.importers.layout.tensor_from_hwio`, but for u, which stays a vector."""
     array = tensor.detach().cpu().numpy()
     return np.ascontiguousarray(array.transpose(2, 3, 1, 0)) if array.ndim == 4 else array
 

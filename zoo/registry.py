@@ -6,14 +6,17 @@ import difflib
 import inspect
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from zoo import hub
 from zoo.errors import ConfigError, UnknownModelError, WeightsError
+from zoo.hub_index import Weights
 
 if TYPE_CHECKING:
     import os
@@ -23,17 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Published weights of a model: one file that never changes."""
-
-    tag: str
-    sha256: str
-    license: str
-
-
-@dataclass(frozen=True)
 class Card:
-    """What is known of a model or baseline without building it; one TOML file in ``zoo/cards``."""
+    """What is known of a model or baseline without building it; one TOML file in ``zoo/cards``, but for the weights."""
 
     name: str
     summary: str
@@ -44,8 +38,11 @@ class Card:
     output: str
     paper: str
     code: str | None = None  # where the authors' release lies
+    citation: str | None = None  # key of the paper in zoo/cards/papers.bib
+    macs_per_pixel: int | None = None  # multiplications, each with its addition, for a pixel of the output
+    halo: tuple[int, int] | None = None  # LR rows and columns, to each side, that an output pixel depends on
     recipe: str | None = None  # our recipe, where there is one
-    weights: tuple[Weights, ...] = ()
+    weights: tuple[Weights, ...] = ()  # those that this machine knows of: shipped, in the cache
 
     @property
     def scale(self) -> int | None:
@@ -59,9 +56,8 @@ def _cards() -> dict[str, Card]:
     for file in resources.files("zoo.cards").iterdir():
         if file.name.endswith(".toml"):
             data = tomllib.loads(file.read_text(encoding="utf-8"))
-            weights = tuple(Weights(**entry) for entry in data.pop("weights", []))
             name = file.name.removesuffix(".toml")
-            cards[name] = Card(name=name, weights=weights, **data)
+            cards[name] = Card(name=name, **data | ({"halo": tuple(data["halo"])} if "halo" in data else {}))
     return dict(sorted(cards.items()))
 
 
@@ -82,13 +78,11 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 
     Args:
         pattern: as in :mod:`fnmatch`.
-        pretrained: list only models with published weights, as ``model.tag``.
+        pretrained: list weights, as ``model.tag``: those that come with the package and those in the user's cache.
     """
-    models = [card for card in _cards().values() if card.parameters]
+    names = [card.name for card in _cards().values() if card.parameters]
     if pretrained:
-        names = [f"{card.name}.{weights.tag}" for card in models for weights in card.weights]
-    else:
-        names = [card.name for card in models]
+        names = [weights.full_name for weights in hub.known() if weights.name in names]
     return [name for name in names if fnmatchcase(name, pattern)]
 
 
@@ -108,7 +102,15 @@ def info(name: str) -> Card:
         near = difflib.get_close_matches(model, _cards(), n=3, cutoff=0.5)
         known = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(_cards())}"
         raise UnknownModelError(f"no model {name!r} in the zoo; {known}")
-    return _cards()[model]
+    card = _cards()[model]
+    return replace(card, weights=tuple(hub.known(model))) if card.parameters else card
+
+
+def citation(name: str) -> str | None:
+    """BibTeX entry of the paper of ``model`` or ``model.tag``; None where there is none."""
+    key = info(name).citation
+    entries = resources.files("zoo.cards").joinpath("papers.bib").read_text(encoding="utf-8").strip().split("\n\n")
+    return next((entry for entry in entries if entry.partition("{")[2].partition(",")[0] == key), None)
 
 
 def create(name: str, **overrides: Any) -> nn.Module:
@@ -141,11 +143,18 @@ def load(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     scale: int | None = None,
+    source: str | None = None,
+    memory_format: torch.memory_format | None = None,
 ) -> nn.Module:
     """A trained network, or a baseline, in eval mode.
 
+    Weights that aren't on this machine are fetched, and kept. Whatever file is read has the SHA-256 that was published
+    for it, or is refused. The network states what it can do: ``scale``, ``halo``, ``input_signal``, ``output_signal``,
+    ``half_precision`` (the types of 16 bits that serve it as parameters).
+
     Args:
-        name: ``model`` or ``model.tag``, or a baseline, which has no weights.
+        name: ``model.tag``, or ``model`` for the newest of its weights ``v1``, ``v2``, ..., else ``preview``; or a
+            baseline, which has no weights.
         weights: a safetensors file of this network, such as a run's ``weights.safetensors``, instead of published ones.
             What its metadata state must be so; a file without metadata is taken if its tensors fit. Before an operator
             they are the super-resolver's, and may be a ``.pt`` file of tensors.
@@ -153,11 +162,13 @@ def load(
         dtype: type of its parameters and of its predictions; float32 by default. Half precision is as fast as the
             hardware makes it, but bfloat16 has only 513 of a 10-bit picture's 1024 levels.
         scale: of a baseline; a model's is in its name.
+        source: the mirror to fetch from (``zoo.hub.address``), instead of ``SRITM_ZOO_URL``'s.
+        memory_format: of the parameters, such as ``torch.channels_last``.
 
     Raises:
         UnknownModelError: no such model or baseline.
         ConfigError: another scale than the model's, or none for a baseline.
-        WeightsError: nothing is published under that name, or the file is not this network's.
+        WeightsError: there are no such weights, they can't be fetched, or the file is damaged or not this network's.
     """
     card = info(name)
     _check_scale(card, scale)
@@ -169,14 +180,20 @@ def load(
         if weights is not None:
             raise WeightsError(f"{card.name} is a baseline and has no weights; leave out {weights}")
         return create(card.name, scale=scale).to(device).eval()
+    published = None
     if weights is None:
-        raise _no_weights(card, _split(name)[1])
+        published, weights = find_weights(name, source)
+        hub.check(published, weights)
+    elif source is not None:
+        raise ConfigError(f"give a file ({weights}) or a source of published weights ({source}), not both")
     # Not at the top: the registry is imported by `import zoo`, which loads no torch.
     import torch
 
     from zoo.weights import load_tensors, read_weights
 
     tensors, metadata = read_weights(weights)
+    if published is not None:
+        hub.check_card(published, metadata, Path(weights))
     if metadata.get("name", card.name) != card.name:
         raise WeightsError(f"{weights} holds {metadata['name']}, not {card.name}; load it by its own name")
     for fact in ("net", "input", "output"):
@@ -187,11 +204,38 @@ def load(
     if "args" not in metadata and hasattr(resolve_name(card.net), "arguments_of"):
         args = resolve_name(card.net).arguments_of(tensors.keys())
     try:
-        net = create(card.name, **args)
+        net: Any = create(card.name, **args)
     except (ConfigError, TypeError) as error:  # a foreign file's arguments may be anything
         raise WeightsError(f"{weights} is not for {card.name}: its args are {args!r} ({error})") from error
     load_tensors(net, tensors, weights)
-    return net.to(device=device, dtype=dtype or torch.float32).eval()
+    if "half_precision" in metadata:  # what these weights were seen to bear
+        net.half_precision = tuple(kind for kind in net.half_precision if _name(kind) in metadata["half_precision"])
+    net.to(device=device, dtype=dtype or torch.float32, memory_format=memory_format)
+    return net.eval()
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def find_weights(name: str, source: str | None = None) -> tuple[Weights, Path]:
+    """Published weights and their file, which is fetched if it isn't on this machine; not yet checked.
+
+    Args:
+        name: ``model`` or ``model.tag``.
+        source: as for :func:`load`.
+
+    Raises:
+        UnknownModelError: no such model.
+        WeightsError: there are no such weights, or they can't be fetched.
+    """
+    card, tag = info(name), _split(name)[1]
+    if not card.parameters:
+        raise WeightsError(f"{card.name} is a baseline and has no weights")
+    try:
+        return hub.find(card.name, tag, source)
+    except hub.AbsentError as error:
+        raise _no_weights(card, tag, error) from None
 
 
 def _check_scale(card: Card, scale: int | None) -> None:
@@ -205,12 +249,18 @@ def _check_scale(card: Card, scale: int | None) -> None:
     raise ConfigError(f"{card.name} has scale {card.scale}, not {scale!r}; use {use}")
 
 
-def _no_weights(card: Card, tag: str | None) -> WeightsError:
-    tags = [w.tag for w in card.weights]
-    if tag is not None and tags:
-        return WeightsError(f"{card.name} has no weights {tag!r}; published: {', '.join(tags)}")
+def _no_weights(card: Card, tag: str | None, absent: hub.AbsentError) -> WeightsError:
+    where = f" at {absent.mirror}" if absent.mirror else ""
+    if tag == hub.IMPORTED:
+        return WeightsError(
+            f"the authors' weights of {card.name} aren't in this machine's cache; who has their file imports it: "
+            f"python tools/import_weights.py FILE --model {card.name}"
+        )
+    if absent.tags:
+        wanted = f"weights {tag!r}" if tag else "weights that a bare name stands for"
+        return WeightsError(f"{card.name} has no {wanted}{where}; there are {', '.join(absent.tags)}")
     train = f"train it (python tools/fit.py --config {card.recipe}) and " if card.recipe else ""
     return WeightsError(
-        f"{card.name} has no published weights yet: {train}give a file (zoo.load({card.name!r}, weights=PATH)), "
-        f"or take it untrained (zoo.create({card.name!r}))"
+        f"{card.name} has no published weights{where or ' yet'}: {train}give a file "
+        f"(zoo.load({card.name!r}, weights=PATH)), or take it untrained (zoo.create({card.name!r}))"
     )

@@ -37,7 +37,12 @@ def find_config(name: str) -> Path:
     for folder in folders:
         if (folder / f"{relative}.yaml").is_file():
             return folder / f"{relative}.yaml"
-    paths = (path.relative_to(folder) for folder in folders for path in folder.rglob("*.yaml"))
+    paths = (
+        path.relative_to(folder)
+        for folder in folders
+        for kind in ("*", "paper/*")
+        for path in folder.glob(f"{kind}.yaml")
+    )
     known = sorted((path.with_suffix("").as_posix() for path in paths), key=lambda name: (name.count("/"), name))
     raise ConfigError(f"no config {name!r}: give a file, or one of {', '.join(known)}")
 

@@ -59,12 +59,12 @@ def _parsed(text: str) -> Any:
 
 
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write a safetensors file whole or not at all; ``metadata`` values are stored as JSON."""
+    """Write a safetensors file whole or not at all; ``metadata`` values are stored as JSON.
+
+    The same tensors and metadata give the same bytes.
+    """
     path = Path(path)
-    data = save(
-        {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()},
-        {key: json.dumps(value) for key, value in metadata.items()},
-    )
+    data = weights_bytes(tensors, metadata)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
@@ -74,6 +74,22 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def weights_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
+    """What :func:`write_weights` writes."""
+    data = save(
+        {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()},
+        {key: json.dumps(value) for key, value in metadata.items()},
+    )
+    # The library leaves metadata in an order that changes from process to process.
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # numbers begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def load_tensors(net: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 import zoo
 from zoo.baselines import BASELINES
+from zoo.flops import FlopCounter
+from zoo.registry import citation
 from zoo.signal import Signal
 from zoo.weights import write_weights
 
@@ -39,6 +41,11 @@ def test_a_card_agrees_with_its_network(name: str) -> None:
     card, net = zoo.info(name), zoo.create(name)
     assert sum(p.numel() for p in net.parameters()) == card.parameters
     assert net.scale == card.scale == int(name[-1])
+    assert net.halo == card.halo
+    with FlopCounter() as counter, torch.no_grad():
+        pred = net(torch.rand(1, 3, 5, 7))
+    assert counter.total == 2 * card.macs_per_pixel * pred[0, 0].numel()
+    assert citation(name).startswith("@inproceedings{")
     assert net.input_signal == Signal.parse(card.input)
     assert net.output_signal == Signal.parse(card.output)
     assert card.recipe is None or (Path(zoo.__file__).parent.parent / card.recipe).is_file()

@@ -164,7 +164,7 @@ def _run(options: argparse.Namespace, command: str) -> list[Evaluation]:
     varied = options.styles or options.codec
     metrics = tuple(filter(None, options.metrics.split(","))) if options.metrics else ()
     default = () if options.table else ROBUSTNESS_METRICS if varied else DEFAULT_METRICS
-    request = replace(_request(options), metrics=metrics or default)
+    request = replace(request_from(options), metrics=metrics or default)
     if varied:
         robustness = evaluate_conditions(request, options.styles, options.codec)
         if robustness is None:
@@ -195,7 +195,7 @@ def _run(options: argparse.Namespace, command: str) -> list[Evaluation]:
 
 
 def _run_clips(options: argparse.Namespace, command: str) -> int:
-    report = describe_clips(replace(_request(options), data=tuple(options.clips)))
+    report = describe_clips(replace(request_from(options), data=tuple(options.clips)))
     text = clips_text(report)
     _write_text(options.output / "clips.md", text)
     _write_text(options.output / "clips.csv", clips_csv(report))
@@ -208,7 +208,7 @@ def _run_clips(options: argparse.Namespace, command: str) -> int:
     return 1 if report.failures else 0
 
 
-def _request(options: argparse.Namespace) -> Request:
+def request_from(options: argparse.Namespace) -> Request:
     return Request(
         models=tuple(options.model),
         output=options.output,

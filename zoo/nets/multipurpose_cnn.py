@@ -51,6 +51,7 @@ class MultipurposeCNN(nn.Module):
 
     input_signal: ClassVar[Signal] = SDR_VIDEO
     output_signal: ClassVar[Signal] = HDR10_VIDEO
+    half_precision: ClassVar[tuple[torch.dtype, ...]] = (torch.bfloat16, torch.float16)
 
     def __init__(self, scale: Literal[2, 4] = 2) -> None:
         super().__init__()

@@ -15,11 +15,10 @@ from torch.nn import functional as F
 
 import zoo
 from tests.zoo.evaluation.conftest import write_kaist
-from tests.zoo.nets.test_multipurpose_cnn import authors_weights
 from zoo.cli import main as sritm
 from zoo.evaluation.command import main
 from zoo.evaluation.papers import TABLES
-from zoo.nets.authors import multipurpose_cnn_names
+from zoo.importers import import_weights
 from zoo.weights import write_weights
 
 
@@ -68,9 +67,8 @@ def test_all_of_val_gives_the_table_of_the_protocol(tmp_path: Path) -> None:
 
 def test_the_authors_network_scores_as_by_an_independent_script(reference: Path, tmp_path: Path) -> None:
     """The KAIST protocol: HR SDR of the test file reduced in float, one PSNR of three channels for each frame."""
-    weights = authors_weights(reference / "weights" / "Multi-purpose_CNN_x2.mat")
-    tensors = {ours: weights[theirs] for theirs, ours in multipurpose_cnn_names().items()}
-    write_weights(tmp_path / "mp.safetensors", tensors, {"name": "multipurpose_cnn_x2"})
+    source = reference / "weights" / "Multi-purpose_CNN_x2.mat"
+    import_weights(source, "multipurpose_cnn_x2", tmp_path / "mp.safetensors")
     data = write_kaist(tmp_path, frames=3, height=48, width=64)
     arguments = ["--data", data, "--metrics", "psnr,mpsnr", "-o", "out", "--worst", "0"]
     assert main(["--model", "mp.safetensors", *arguments]) == 0

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
 
+import zoo
 from tests.golden_parameters import pictures
+from zoo.importers import import_weights
 from zoo.nets import MultipurposeCNN
-from zoo.nets.authors import multipurpose_cnn_names
-
-
-def authors_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Parameters of a MATLAB v7.3 file; HDF5 shows MATLAB's axes reversed, so a kernel is (out, in, W, H)."""
-    with h5py.File(path) as file:
-        fields = file["net/params"]
-        values = {}
-        for name, value in zip(fields["name"][:, 0], fields["value"][:, 0], strict=True):
-            array = np.asarray(file[value])
-            array = array.swapaxes(2, 3) if array.ndim == 4 else array.ravel()
-            values["".join(map(chr, file[name][:, 0]))] = torch.from_numpy(np.ascontiguousarray(array))
-    return values
 
 
 @pytest.mark.parametrize("scale", [2, 4])
 @torch.no_grad()
-def test_equals_the_authors_with_their_weights(reference: Path, scale: int) -> None:
+def test_equals_the_authors_with_their_weights(reference: Path, tmp_path: Path, scale: int) -> None:
     arrays = np.load(reference / "golden" / f"multipurpose_cnn_x{scale}.npz")
-    weights = authors_weights(reference / "weights" / f"Multi-purpose_CNN_x{scale}.mat")
-    net = MultipurposeCNN(scale)
-    net.load_state_dict({ours: weights[theirs] for theirs, ours in multipurpose_cnn_names().items()})
+    source = reference / "weights" / f"Multi-purpose_CNN_x{scale}.mat"
+    import_weights(source, f"multipurpose_cnn_x{scale}", tmp_path / "w.safetensors")
+    net = zoo.load(f"multipurpose_cnn_x{scale}", weights=tmp_path / "w.safetensors")
     for picture in ("a", "b"):
         x = pictures(arrays[f"{picture}/input"])
         outputs = net.outputs(x)

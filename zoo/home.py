@@ -1,4 +1,4 @@
-"""The folder where the project keeps what it can make or fetch again."""
+"""The folder where the project keeps what it can make or fetch again. Standard library alone."""
 
 from __future__ import annotations
 
@@ -14,5 +14,9 @@ def sritm_home() -> Path:
     """
     if home := os.environ.get("SRITM_HOME"):
         return Path(home).expanduser().absolute()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser().absolute() / "sritm-zoo"
+    return user_cache() / "sritm-zoo"
+
+
+def user_cache() -> Path:
+    """``XDG_CACHE_HOME``, else ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.home import sritm_home
+from zoo.home import sritm_home
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,196 @@
+"""Cards of published weights: Markdown with a YAML head, as the Hugging Face hub and people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zoo.errors import WeightsError
+from zoo.hub_index import Weights
+from zoo.registry import Card, citation, info
+
+README = "README.md"
+
+_TASK = {"type": "image-to-image", "name": "SDR to HDR"}
+# What the hub knows among licences, in its own spelling; another is "other", by name.
+_HUB_LICENSES = (
+    *("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
+    "unlicense",
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A line of the card's table.
+
+    Attributes:
+        metric: its name.
+        value: mean over the set, of the published file.
+        low: lower end of the 95 % interval of the mean; None where it can't be told.
+        high: upper end.
+        moved: by how much storing the weights changed it.
+        unit: of the figure.
+        protocol: what it means.
+    """
+
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    moved: float
+    unit: str
+    protocol: str
+
+
+def card_text(
+    weights: Weights, scores: Sequence[Score], stored: str, facts: dict[str, str], data_card: str, output: str
+) -> str:
+    """The card of one file of weights.
+
+    Args:
+        weights: its line of the index.
+        scores: in the order in which they are shown.
+        stored: how the numbers are kept and what that changes, a sentence or two.
+        facts: further lines of the table of facts: what trained it, what it costs.
+        data_card: Markdown about the training data.
+        output: what was seen of the network, a paragraph.
+    """
+    card = info(weights.name)
+    head = _head(weights.license) | {"model-index": [_results(weights)], "sritm": _identity(weights)}
+    rows = "\n".join(f"| {name} | {value} |" for name, value in (_facts(card, weights) | facts).items())
+    table = "\n".join(
+        f"| {score.metric} | {_figure(score)} | {score.moved:+.4f} | {score.protocol} |" for score in scores
+    )
+    return f"""---
+{yaml.safe_dump(head, sort_keys=False, allow_unicode=True).strip()}
+---
+
+# {weights.full_name}
+
+{card.summary}.
+
+```python
+net = zoo.load("{weights.full_name}")
+```
+
+| | |
+| --- | --- |
+{rows}
+
+## Scores
+
+Of this file, {weights.measured}:
+
+    {weights.command}
+
+| metric | mean | moved by storing | what it means |
+| --- | --- | --- | --- |
+{table}
+
+{stored} {output}
+
+## Training data
+
+{data_card.strip()}
+
+## Citation
+
+{card.paper}
+
+```bibtex
+{citation(weights.name)}
+```
+"""
+
+
+def _figure(score: Score) -> str:
+    digits = 4 if score.unit == "1" else 2
+    text = f"{score.value:.{digits}f}" + (f" {score.unit}" if score.unit != "1" else "")
+    if score.low is None or score.high is None:
+        return text
+    return f"{text} [{score.low:.{digits}f}, {score.high:.{digits}f}]"
+
+
+def _facts(card: Card, weights: Weights) -> dict[str, str]:
+    rows, columns = card.halo or (0, 0)
+    return {
+        "input": f"`{card.input}`",
+        "output": f"`{card.output}`",
+        "scale": str(card.scale),
+        "parameters": f"{card.parameters:,}",
+        "multiply-adds for a pixel of the output": f"{card.macs_per_pixel:,}",
+        "reach": f"{rows} rows and {columns} columns of input pixels to each side",
+        "licence of the weights": weights.license,
+        "architecture": f"[the authors' code]({card.code})" if card.code else "ours",
+        "file": f"`{weights.file}`, {weights.bytes:,} bytes",
+        "SHA-256": f"`{weights.sha256}`",
+    }
+
+
+def _identity(weights: Weights) -> dict[str, Any]:
+    keys = ("name", "tag", "file", "bytes", "sha256", "license")
+    return {key: getattr(weights, key) for key in keys}
+
+
+def _head(license: str) -> dict[str, Any]:
+    known = license.lower() in _HUB_LICENSES
+    return {
+        **({"license": license.lower()} if known else {"license": "other", "license_name": license}),
+        "library_name": "sritm-zoo",
+        "pipeline_tag": "image-to-image",
+        "tags": ["hdr", "inverse-tone-mapping", "super-resolution", "sritm-zoo"],
+    }
+
+
+def _results(weights: Weights) -> dict[str, Any]:
+    metrics = [{"type": name, "value": round(value, 4)} for name, value in weights.scores.items()]
+    data = {"type": "sritm-zoo", "name": weights.measured}
+    # A copy of the task, or YAML writes a reference to the first.
+    return {"name": weights.full_name, "results": [{"task": dict(_TASK), "dataset": data, "metrics": metrics}]}
+
+
+def folder_text(entries: Sequence[Weights]) -> str:
+    """``README.md`` of a folder of weights, the model card of a repository that holds it."""
+    licenses = {weights.license for weights in entries}
+    head = _head(licenses.pop() if len(licenses) == 1 else "various")
+    head["model-index"] = [_results(weights) for weights in entries]
+    metrics = list(dict.fromkeys(name for weights in entries for name in weights.scores))
+    rows = ["| " + " | ".join(["weights", *metrics, "on", "licence"]) + " |", "| --- " * (len(metrics) + 3) + "|"]
+    for weights in entries:
+        cells = [f"{weights.scores[name]:.4g}" if name in weights.scores else "" for name in metrics]
+        link = f"[{weights.full_name}]({weights.card})"
+        rows.append("| " + " | ".join([link, *cells, weights.measured, weights.license]) + " |")
+    text = yaml.safe_dump(head, sort_keys=False, allow_unicode=True).strip()
+    return f"""---
+{text}
+---
+
+# Trained weights
+
+Networks from low-resolution SDR to high-resolution HDR, for `zoo.load` of sritm-zoo, which checks each file by
+`index.json`. `SHA256SUMS` serves `sha256sum -c`. Files of a tag never change.
+
+{chr(10).join(rows)}
+"""
+
+
+def check_head(weights: Weights, path: Path) -> None:
+    """Refuse a card whose head says something else than the index.
+
+    Raises:
+        WeightsError: it does, or it has no head.
+    """
+    try:
+        stated = yaml.safe_load(path.read_text(encoding="utf-8").split("---\n")[1])["sritm"]
+        differing = [key for key, value in _identity(weights).items() if stated[key] != value]
+    except (OSError, ValueError, IndexError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise WeightsError(f"{path} has no head that says what it is the card of ({type(error).__name__})") from error
+    if differing:
+        key = differing[0]
+        raise WeightsError(
+            f"{path} contradicts {weights.file}: its {key} is {stated[key]}, not {getattr(weights, key)}; publish again"
+        )

@@ -1,0 +1,346 @@
+"""From a run's weights to a file that anyone can load by name: stored small, scored again, with a card.
+
+The folder is static: any web server, a repository of the Hugging Face hub, or ``zoo/pretrained`` can hold it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import zoo
+from datamodules.shards import replacing, write_json
+from zoo.errors import ConfigError, WeightsError
+from zoo.evaluation.command import parser, request_from
+from zoo.evaluation.provenance import device_name
+from zoo.evaluation.report import DEFAULT_METRICS, Evaluation, Request, evaluate, resolve_device
+from zoo.evaluation.statistics import Estimate
+from zoo.evaluation.tables import json_content
+from zoo.hub import IMPORTED, SHIPPED, sha256_of
+from zoo.hub_index import INDEX_NAME, Weights, file_name, index_text, parse_index
+from zoo.model_card import README, Score, card_text, folder_text
+from zoo.weights import read_weights, weights_bytes
+
+MOST_BYTES = 8_000_000
+"""Of a file that comes with the package."""
+
+MOST_LOSS = 0.01
+"""Of PSNR, in dB, that storing may cost before more of the numbers are kept in float32."""
+
+SUMS = "SHA256SUMS"
+_TAG = re.compile(r"(v[1-9][0-9]*|preview|val_v1)(_fp32)?")
+_FLOAT16_MAX = torch.finfo(torch.float16).max
+# The ways to store weights, in the order in which they are tried: which tensors stay float32.
+_STORAGES: dict[str, Callable[[str, Tensor], bool]] = {
+    "float16": lambda key, tensor: False,
+    "float16, biases float32": lambda key, tensor: tensor.ndim == 1,
+    "float32": lambda key, tensor: True,
+}
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What was published.
+
+    Attributes:
+        weights: its line of the index.
+        path: the file.
+        stored: how: a key of the ways to store.
+        scores: as on the card.
+        deviation: largest change of a prediction by storing, in 10-bit codes, on :func:`probe`.
+        half_precision: names of the 16-bit types in which predictions are finite.
+    """
+
+    weights: Weights
+    path: Path
+    stored: str
+    scores: list[Score]
+    deviation: float
+    half_precision: list[str]
+
+
+def publish(
+    weights: Path, name: str, tag: str, scores: Path, license: str, data_card: Path, folder: Path = SHIPPED
+) -> Publication:
+    """Publish a run's weights.
+
+    They are stored as float16; where PSNR loses more than ``MOST_LOSS`` by that, biases stay float32, then everything,
+    if the file is no larger than ``MOST_BYTES``. A tag that ends in ``_fp32`` is stored as it is. Both files, as given
+    and as stored, are scored by the command that made ``scores``.
+
+    Args:
+        weights: a run's ``weights.safetensors``.
+        name: of the model.
+        tag: ``v1``, ``v2``, ..., ``preview`` or ``val_v1``; ``_fp32`` may follow.
+        scores: ``scores.json`` of an evaluation of this very file.
+        license: of the weights, an SPDX identifier.
+        data_card: Markdown about the training data, with its licence.
+        folder: made if absent; it may hold other weights.
+
+    Raises:
+        ConfigError: something is missing or can't be.
+        WeightsError: the weights aren't ``name``'s, the scores aren't theirs or don't come out again, the tag is
+            published already, or the file would be too large.
+        DataError: the set of the scores can't be had.
+    """
+    entries = _published(folder)
+    _check_tag(name, tag, entries)
+    if not re.fullmatch(r"[A-Za-z0-9.+-]{2,}", license):
+        raise ConfigError(f"--license {license!r} is no SPDX identifier, such as CC0-1.0 or Apache-2.0")
+    data_text = _text(data_card)
+    tensors, metadata = read_weights(weights)
+    if "name" not in metadata:
+        raise WeightsError(f"{weights} doesn't say what it is; publish the weights.safetensors of a run")
+    if metadata.get("license", license) != license:  # imported ones say theirs
+        raise WeightsError(f"{weights} has a licence already, and it isn't {license}: {metadata['license']}")
+    net = zoo.load(name, weights=weights)
+    request, theirs = _scored(scores, name, weights)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        facts = metadata | {
+            "tag": tag,
+            "license": license,
+            "published_from": sha256_of(weights),
+            "half_precision": _half_precision(name, weights, net),
+        }
+        for stored, path in _candidates(Path(temporary), name, tag, tensors, facts):
+            models = (f"{name}={path}", f"{name}={weights}")
+            found = evaluate(replace(request, models=models, output=Path(temporary) / "results"))
+            if found is None:
+                raise ConfigError("publish from one process, not under a launcher")
+            candidate, original = found.models
+            best = (stored, path, found)
+            if original.means["psnr"].mean - candidate.means["psnr"].mean <= MOST_LOSS:
+                break
+        stored, path, found = best
+        _check_again(theirs, found, scores)
+        return _write(folder, entries, found, path, stored, facts, net, data_text, weights)
+
+
+def probe() -> Tensor:
+    """A picture of noise ``(1, 3, 64, 64)`` in narrow range, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    return (16 + 219 * torch.rand(1, 3, 64, 64, generator=generator)) / 255
+
+
+def _published(folder: Path) -> list[Weights]:
+    path = folder / INDEX_NAME
+    return parse_index(path.read_text(encoding="utf-8"), path) if path.is_file() else []
+
+
+def _check_tag(name: str, tag: str, entries: list[Weights]) -> None:
+    zoo.info(name)
+    if tag == IMPORTED:
+        raise ConfigError(f"--tag {tag} is for the authors' weights, which aren't passed on")
+    if not _TAG.fullmatch(tag):
+        raise ConfigError(f"--tag {tag} can't be; use v1, v2, ..., preview or val_v1 (_fp32 may follow)")
+    if any(entry.full_name == f"{name}.{tag}" for entry in entries):
+        raise WeightsError(f"{name}.{tag} is published already, and what is published never changes; take another tag")
+
+
+def _text(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"data card {path} can't be read ({getattr(error, 'strerror', error)})") from error
+    if not text:
+        raise ConfigError(f"data card {path} is empty; say what the network was trained on, and under which licence")
+    return text
+
+
+def _scored(path: Path, name: str, weights: Path) -> tuple[Request, dict[str, Any]]:
+    """The evaluation that made ``scores.json``, and its means."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        models = {model["sha256"]: model for model in content["models"]}
+        words = shlex.split(content["command"])[2:]
+        taken, held = content["data"]["items"], content["data"]["items_held"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path} is no scores.json of tools/evaluate.py ({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
+    digest = sha256_of(weights)
+    if digest not in models:
+        raise WeightsError(
+            f"{path} has no scores of {weights} (SHA-256 {digest[:12]}...); score this file: python tools/evaluate.py "
+            f"--model {weights}"
+        )
+    model = models[digest]
+    if taken != held or model["failures"]:
+        raise WeightsError(f"{path} has scores of {len(model['frames'])} frames, not of all; score the whole set")
+    if "psnr" not in model["scores"]:
+        raise WeightsError(f"{path} has no psnr; score {name} with it")
+    try:
+        options = parser().parse_args(words)
+    except SystemExit as error:
+        raise ConfigError(f"{path} states no command that can be repeated: {content['command']}") from error
+    if options.table or options.styles or options.codec or options.clips:
+        raise ConfigError(f"{path} is of a command with more than one table; score the weights by themselves")
+    metrics = tuple(options.metrics.split(",")) if options.metrics else DEFAULT_METRICS
+    return replace(request_from(options), metrics=metrics), model["scores"]
+
+
+def _half_precision(name: str, weights: Path, net: Any) -> list[str]:
+    """16-bit types in which these weights give finite predictions of black, white and noise.
+
+    Raises:
+        WeightsError: they don't even in float32.
+    """
+    noise = probe()[..., :16, :16]  # small: CPUs are slow in half precision
+    black, white = (torch.full_like(noise, 128 / 255) for _ in range(2))
+    black[:, 0], white[:, 0] = 16 / 255, 235 / 255
+    pictures = torch.cat([black, white, noise])
+    with torch.inference_mode():
+        if not torch.isfinite(net(pictures)).all():
+            raise WeightsError(f"{weights} gives NaN or infinity on black, white or noise; it is of no use")
+        good = [
+            kind
+            for kind in net.half_precision
+            if torch.isfinite(zoo.load(name, weights=weights, dtype=kind)(pictures)).all()
+        ]
+    return [str(kind).removeprefix("torch.") for kind in good]
+
+
+def _candidates(
+    folder: Path, name: str, tag: str, tensors: dict[str, Tensor], metadata: dict[str, Any]
+) -> Iterator[tuple[str, Path]]:
+    """Files to choose from, in the order in which they are tried."""
+    for stored, stays in _STORAGES.items():
+        if tag.endswith("_fp32") and stored != "float32":
+            continue
+        kept = {
+            # What float16 can't hold would become infinity.
+            key: tensor.float() if stays(key, tensor) or tensor.abs().max() > _FLOAT16_MAX else tensor.half()
+            for key, tensor in tensors.items()
+        }
+        data = weights_bytes(kept, metadata | {"stored": stored})
+        if stored == "float16" or tag.endswith("_fp32") or len(data) <= MOST_BYTES:
+            (folder / stored).mkdir()
+            path = folder / stored / file_name(name, tag)
+            path.write_bytes(data)
+            yield stored, path
+
+
+def _check_again(theirs: dict[str, Any], found: Evaluation, path: Path) -> None:
+    """Refuse scores that the same weights don't have here."""
+    for metric, estimate in found.models[1].means.items():
+        stated = float(theirs[metric]["mean"])
+        if abs(estimate.mean - stated) > MOST_LOSS:
+            raise WeightsError(
+                f"{path} doesn't come out again: {metric} is {estimate.mean:.4f} here, {stated:.4f} there; score the "
+                "weights anew with this version and these data"
+            )
+
+
+def _write(
+    folder: Path,
+    entries: list[Weights],
+    found: Evaluation,
+    path: Path,
+    stored: str,
+    facts: dict[str, Any],
+    net: nn.Module,
+    data_text: str,
+    original: Path,
+) -> Publication:
+    size = path.stat().st_size
+    if folder.resolve() == SHIPPED and size > MOST_BYTES:
+        raise WeightsError(f"{path.name} has {size} bytes; what comes with the package has at most {MOST_BYTES}")
+    name, tag = str(facts["name"]), str(facts["tag"])
+    full = f"{name}.{tag}"
+    candidate, given = (
+        replace(model, label=label) for model, label in zip(found.models, (full, "as trained"), strict=True)
+    )
+    command = _command(full, found.request)
+    weights = Weights(
+        name=name,
+        tag=tag,
+        file=path.name,
+        sha256=sha256_of(path),
+        bytes=size,
+        license=str(facts["license"]),
+        scores={metric: round(estimate.mean, 6) for metric, estimate in candidate.means.items()},
+        measured=f"{found.set_name} at x{found.scale}, {found.models[0].means['psnr'].frames} frames",
+        command=command,
+        card=f"{full}.md",
+    )
+    moves = candidate.differences(given)
+    scores = [_score(found, metric, estimate, moves[metric]) for metric, estimate in candidate.means.items()]
+    with torch.inference_mode():
+        deviation = float((zoo.load(name, weights=path)(probe()) - net(probe())).abs().max()) * 1023
+    half = list(facts["half_precision"])
+    text = card_text(
+        weights,
+        scores,
+        f"Stored as {stored}; that moved PSNR by {moves['psnr'].mean:+.4f} dB, and predictions of noise by at most "
+        f"{deviation:.2f} of a 10-bit code.",
+        _training_facts(facts, found),
+        data_text,
+        f"Predictions of black, white and noise are finite in {', '.join(['float32', *half])}.",
+    )
+    content = json_content(replace(found, models=[candidate, given]), command)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / path.name) as temporary:
+        shutil.copyfile(path, temporary)
+    write_json(folder / f"{full}.scores.json", content)
+    _write_text(folder / weights.card, text)
+    config = original.with_name("config.yaml")
+    if config.is_file() and sha256_of(config) == facts.get("config"):
+        shutil.copyfile(config, folder / f"{full}.yaml")
+    # What is in the index is published: it comes last.
+    entries = sorted([*entries, weights], key=lambda entry: entry.full_name)
+    _write_text(folder / README, folder_text(entries))
+    _write_text(folder / SUMS, "".join(f"{entry.sha256}  {entry.file}\n" for entry in entries))
+    _write_text(folder / INDEX_NAME, index_text(entries))
+    return Publication(weights, folder / path.name, stored, scores, deviation, half)
+
+
+def _score(found: Evaluation, metric: str, estimate: Estimate, moved: Estimate) -> Score:
+    protocol = found.protocols[metric]
+    return Score(metric, estimate.mean, estimate.low, estimate.high, moved.mean, protocol.unit, str(protocol))
+
+
+def _command(full: str, request: Request) -> str:
+    """The command that scores the published file as it was scored here."""
+    words = ["--model", full, "--data", *request.data, "--split", *request.splits]
+    if request.scale is not None:
+        words += ["--scale", str(request.scale)]
+    if request.metrics != DEFAULT_METRICS:
+        words += ["--metrics", ",".join(request.metrics)]
+    for option, signal in (("--signal", request.reading.signal), ("--sdr-signal", request.reading.sdr_signal)):
+        words += [option, str(signal)] if signal is not None else []
+    words += ["--flat"] if request.reading.panoramic is False else []
+    words += ["--hdr-range", request.reading.hdr_range] if request.reading.hdr_range != "full" else []
+    words += ["--precision", request.precision] if request.precision != "32" else []
+    return shlex.join(["python", "tools/evaluate.py", *words])
+
+
+def _training_facts(metadata: dict[str, Any], found: Evaluation) -> dict[str, str]:
+    facts = {
+        "made by commit": metadata.get("commit"),
+        "config (SHA-256)": metadata.get("config"),
+        "training set (digest)": metadata.get("data"),
+        "stage": metadata.get("stage"),
+        "steps": metadata.get("step"),
+    }
+    peaks = [row.memory / (row.size[0] * row.size[1]) for row in found.models[0].rows if row.memory is not None]
+    if peaks:
+        where = device_name(resolve_device(found.request.device))
+        facts["memory for a megapixel of the output"] = f"{max(peaks):,.0f} MB on {where}"
+    return {key: str(value) for key, value in facts.items() if value is not None}
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
