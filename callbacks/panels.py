@@ -18,10 +18,9 @@ from torch import Tensor
 from zoo.errors import ConfigError
 from zoo.pictures import Panel, error_panel, hdr_panel, sdr_panel, sheet, write_png
 from zoo.precision import without_autocast
+from zoo.run_files import PANELS_NAME
 
 logger = logging.getLogger(__name__)
-
-FOLDER = "panels"  # in the run's folder
 
 
 class Panels(Callback):
@@ -93,7 +92,7 @@ class Panels(Callback):
         epochs = trainer.current_epoch + done
         panels = {batch["key"][0]: _panels(net, pl_module, batch) for batch in self._batches}
         facts = {"epoch": epochs, "step": trainer.global_step, "stage": pl_module.stage}
-        folder = Path(trainer.default_root_dir) / FOLDER / f"epoch-{epochs:04}{suffix}"
+        folder = Path(trainer.default_root_dir) / PANELS_NAME / f"epoch-{epochs:04}{suffix}"
         try:
             _write(folder, panels, facts)
         except OSError as error:  # no picture is worth a run
@@ -184,7 +183,9 @@ def _plain(figures: dict[str, float]) -> dict[str, float | None]:
 def _log(trainer: Trainer, panels: dict[str, dict[str, Panel]]) -> None:
     """Hand the panels to every logger that takes pictures: W&B's form, then TensorBoard's."""
     pictures: dict[str, np.ndarray] = {
-        f"{FOLDER}/{frame}/{name}": panel.picture for frame, parts in panels.items() for name, panel in parts.items()
+        f"{PANELS_NAME}/{frame}/{name}": panel.picture
+        for frame, parts in panels.items()
+        for name, panel in parts.items()
     }
     for run in trainer.loggers:
         if (log_image := getattr(run, "log_image", None)) is not None:

@@ -44,7 +44,9 @@ class PublishWeights(Callback):
         check_best(self.best, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Look at the epoch also where a run is resumed within it."""
+        """Look at the epoch also where a run is resumed within it; without the best's file its score is no rival."""
+        if not trainer.strategy.broadcast(self.path.is_file()):
+            self._score = None
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:

@@ -36,6 +36,8 @@ class SaveCheckpoints(Checkpoint):
     signal that the job ends, which also queues the job again. One process looks after each update; several ranks agree
     every two seconds, by rank 0's clock, and before each validation.
 
+    A run that ``max_time`` or ``max_steps`` ends within an epoch is saved there, and goes on there.
+
     A disk that is full ends the run only if there is no earlier checkpoint, or if it is still full at the end.
 
     Args:
@@ -45,6 +47,7 @@ class SaveCheckpoints(Checkpoint):
     Attributes:
         stop: the signals; a context to be entered around the fit, so that it stops from its beginning to its end.
         last_model_path: the newest checkpoint; empty before the first.
+        began: whether a batch was trained on.
 
     Raises:
         ConfigError: the arguments make no sense, or the folder can't be made.
@@ -61,10 +64,12 @@ class SaveCheckpoints(Checkpoint):
         self.keep = keep
         self.stop = StopRequest()
         self.last_model_path = ""
+        self.began = False
         self._folder = Path(FOLDER)
         self._files = WholeFiles()
         self._saved_at = 0.0
         self._seen_step = 0
+        self._saved_step = -1
         self._looked_at = 0.0
         self._updates_since_look = 0
         self._updates_to_look = 1
@@ -115,7 +120,7 @@ class SaveCheckpoints(Checkpoint):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Leave if that was agreed; from here on there is something to save."""
         self._leave_or_flush(trainer)
-        self.stop.unsaved = True
+        self.began = self.stop.unsaved = True
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave if that was agreed."""
@@ -142,21 +147,25 @@ class SaveCheckpoints(Checkpoint):
         if trainer.is_last_batch and not validates:
             return  # the epoch's end saves
         number, due = self._look(trainer, now=validates)
-        if number or due:
+        cut = trainer.fit_loop.epoch_loop.done and not trainer.is_last_batch
+        if number or due or cut:
             self._save(trainer, "validation" if validates else "update")
             self._leaving = number or None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save, and leave if the run is told to stop."""
-        self._save(trainer, "epoch")
+        if trainer.is_last_batch:
+            self._save(trainer, "epoch")
+        elif self._saved_step != trainer.global_step:
+            self._save(trainer, "update")  # a validation within the epoch was its last
         number, _ = self._look(trainer, now=True)
         if number:
             self._leave(trainer, number)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Try once more what failed at the last epoch's end."""
+        """Try once more what failed last."""
         if self._failed:
-            self._save(trainer, "epoch")
+            self._save(trainer, self._point)
         if self._failed:
             raise CheckpointError(
                 f"the last checkpoint can't be saved in {self._folder} ({self._reason}); free some room, then go on "
@@ -193,6 +202,7 @@ class SaveCheckpoints(Checkpoint):
         outcome = None if error is None else (error.strerror or str(error), self._newest())
         outcome = trainer.strategy.broadcast(outcome)
         self._failed = outcome is not None
+        self._saved_step = trainer.global_step
         if outcome is None:
             self._note(path)
             self._fresh = True

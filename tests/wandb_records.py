@@ -12,7 +12,7 @@ from typing import Any
 _HEADER = b":W&B"
 _START = 7  # bytes before the first block
 _BLOCK = 32768
-_PATIENCE = 60  # seconds
+_PATIENCE = 20  # seconds
 _FULL, _LAST = 1, 4  # kinds of part with which a record is whole
 
 

@@ -274,8 +274,8 @@ def _tick(value: float) -> str:
             return f"{value / size:g}{letter}"
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{value:.6g}"
-    mantissa, power = f"{value:.0e}".split("e")
-    return f"{mantissa}e{int(power)}"
+    mantissa, power = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(power)}"
 
 
 def _spaced(unit: str) -> str:

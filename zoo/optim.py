@@ -16,6 +16,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from zoo.errors import ConfigError
 
+_SECOND_ORDER = ("adahessian",)  # need gradients of gradients
 _FUSED = ("adam", "adamw")  # names with a form in one kernel
 
 
@@ -77,6 +78,9 @@ class Rate:
             the old rate, as in TensorFlow's piecewise constant.
         factor: for ``steps``.
         floor: for ``cosine``.
+
+    Raises:
+        ConfigError: a number that no rate can be made of, or boundaries for another shape.
     """
 
     peak: float
@@ -85,6 +89,23 @@ class Rate:
     at: list[float] = field(default_factory=list)
     factor: float = 0.1
     floor: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.peak < math.inf:
+            raise ConfigError(f"a rate's peak is {self.peak}: give 0 or more")
+        if self.warmup < 0:
+            raise ConfigError(f"a rate's warmup is {self.warmup}: give a number of updates, 0 or more")
+        if not 0 < self.factor < math.inf or not 0 <= self.floor <= 1:
+            raise ConfigError(
+                f"a rate's factor is {self.factor}, its floor {self.floor}: give more than 0, and a share of 1"
+            )
+        if (self.shape == "steps") != bool(self.at):
+            raise ConfigError(
+                f"a rate of shape {self.shape} has at {self.at}: boundaries belong to steps, which need them (what is "
+                "left out on a command line is the config's: say at: [])"
+            )
+        if self.at != sorted(self.at) or not all(0 < boundary < 1 for boundary in self.at):
+            raise ConfigError(f"a rate's at is {self.at}: give rising shares of the stage's length, between 0 and 1")
 
     def __call__(self, done: int, length: int) -> float:
         """The rate of the update that follows ``done`` updates of a stage of ``length`` updates."""
@@ -121,6 +142,10 @@ def create_optimizer(
         ConfigError: unknown name.
     """
     groups = list(groups)
+    if not 0 <= weight_decay < math.inf:
+        raise ConfigError(f"model.weight_decay is {weight_decay}: give 0 or more")
+    if name in _SECOND_ORDER:
+        raise ConfigError(f"optimizer {name!r} needs second derivatives, which the networks' operators don't have")
     if name == "authors_adam":
         return AuthorsAdam(groups, weight_decay=weight_decay)
     if name == "sgd":

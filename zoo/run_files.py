@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ import yaml
 
 REPORT_NAME = "report.json"
 SCORES_NAME = "scores.csv"
+PANELS_NAME = "panels"
 STAGE = "stages/stage"
 _STEP = "step"
 
@@ -93,3 +95,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     with suppress(OSError), path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
     return []
+
+
+def rounds_of_panels(run_dir: Path) -> list[Path]:
+    """Folders of what was drawn of the network, one for each time, in the order of the epochs."""
+    rounds = ((re.match(r"epoch-(\d+)", path.name), path) for path in (run_dir / PANELS_NAME).glob("epoch-*"))
+    numbered = [(int(match[1]), path) for match, path in rounds if match and path.is_dir()]
+    return [path for _, path in sorted(numbered)]

@@ -18,7 +18,17 @@ from urllib.parse import quote
 
 from zoo.charts import line_chart, number_text, sparkline
 from zoo.errors import ConfigError
-from zoo.run_files import REPORT_NAME, SCORES_NAME, STAGE, Metrics, read_json, read_metrics, read_rows, read_yaml
+from zoo.run_files import (
+    REPORT_NAME,
+    SCORES_NAME,
+    STAGE,
+    Metrics,
+    read_json,
+    read_metrics,
+    read_rows,
+    read_yaml,
+    rounds_of_panels,
+)
 from zoo.runs import CONFIG_NAME
 
 PAGE_NAME = "index.html"
@@ -246,10 +256,9 @@ def _curves(metrics: Metrics, report: Mapping[str, Any]) -> str:
 
 def _panels(folder: Path) -> str:
     """Each round of panels, the newest first; without scripts all are seen."""
-    rounds = [path for path in (folder / "panels").glob("*") if path.is_dir() and any(path.rglob("*.png"))]
+    rounds = [path for path in reversed(rounds_of_panels(folder)) if any(path.rglob("*.png"))]
     if not rounds:
         return ""
-    rounds.sort(key=lambda path: path.name, reverse=True)
     blocks = []
     for path in rounds:
         figures = read_json(path / "figures.json")

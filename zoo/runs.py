@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import subprocess
+import time
 import zipfile
 from pathlib import Path
 
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).resolve().parent
 _NEXT = "-N"  # a run_dir that ends so is one of a numbered series
 CONFIG_NAME = "config.yaml"
+_PATIENCE = 10.0  # seconds: what a killed run leaves behind lives a little longer than it
+_locks: dict[Path, int] = {}  # folders that are open while their run is this process's
 CLAIMED = "SRITM_RUN_DIR"  # the folder that the first process claimed, for the ranks that it starts
 
 
@@ -85,14 +88,15 @@ def find_run_dir(run_dir: str) -> Path:
 def claim_run_dir(run_dir: str, resume: bool) -> Path:
     """Make a run's folder, or refuse one that holds a run. The first process decides for all.
 
-    A folder is taken once it holds ``config.yaml`` or a checkpoint; :func:`release_run_dir` frees it again.
+    A folder is taken once it holds ``config.yaml`` or a checkpoint; :func:`release_run_dir` frees it again. While a
+    process has it, no other on this machine gets it.
 
     Args:
         run_dir: the folder; ``.../NAME-N`` stands for the next free number.
         resume: go on with the run in the folder.
 
     Raises:
-        ConfigError: the folder holds a run and ``resume`` is false, or can't be made.
+        ConfigError: the folder holds a run and ``resume`` is false, belongs to a process, or can't be made.
     """
     if CLAIMED in os.environ:
         return Path(os.environ[CLAIMED])
@@ -102,8 +106,10 @@ def claim_run_dir(run_dir: str, resume: bool) -> Path:
             path = _make_next(path)
         else:
             path.mkdir(parents=True, exist_ok=True)
-            if is_first_process() and not resume:
-                _take(path)
+            if is_first_process():
+                _lock(path)
+                if not resume:
+                    _take(path)
     except OSError as error:
         raise ConfigError(
             f"can't make the run's folder {path} ({error.strerror}); give another with --run_dir"
@@ -139,8 +145,35 @@ def _take(path: Path) -> None:
         ) from None
 
 
+def _lock(path: Path) -> None:
+    """Keep other processes of this machine out of a folder, for as long as this one lives."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    if path.resolve() in _locks:
+        return
+    folder = os.open(path, os.O_RDONLY)
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < end:
+                time.sleep(0.2)
+                continue
+            os.close(folder)
+            raise ConfigError(f"{path} is being written by another process: wait for it, or stop it") from None
+        except OSError:  # a file system without locks
+            pass
+        _locks[path.resolve()] = folder
+        return
+
+
 def release_run_dir(run_dir: Path) -> None:
-    """Free the folder of a run that ended before its first checkpoint: another may take it."""
+    """Give a run's folder up; that of one that ended before its first checkpoint may be taken by another."""
+    if (lock := _locks.pop(run_dir.resolve(), None)) is not None:
+        os.close(lock)
     if not any(run_dir.glob("checkpoints/*.ckpt")):
         (run_dir / CONFIG_NAME).unlink(missing_ok=True)
 
@@ -176,6 +209,11 @@ def find_checkpoint(ckpt_path: str, run_dir: str) -> Path:
                 logger.warning("%s is damaged: going on from the one before, %s", files[number - 1], path)
             return path
     raise ConfigError(f"no whole checkpoint in {folder}; start the run anew, without --ckpt_path")
+
+
+def is_of(checkpoint: Path, run_dir: str) -> bool:
+    """Whether a checkpoint is one of the run in that folder."""
+    return checkpoint.resolve().parent.parent == Path(run_dir).resolve()
 
 
 def is_whole(path: Path) -> bool:

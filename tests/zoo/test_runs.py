@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -77,6 +78,20 @@ def test_a_folder_is_kept_for_its_run_from_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds a run already"):
         claim_run_dir(name, resume=False)
     assert claim_run_dir(name, resume=True) == run
+
+
+def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.runs._PATIENCE", 0.3)
+    run = claim_run_dir(str(tmp_path / "run"), resume=False)
+    release_run_dir(run)
+    monkeypatch.delenv(CLAIMED)
+    held = os.open(run, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)  # as another process would
+    with pytest.raises(ConfigError, match=f"{run} is being written by another process"):
+        claim_run_dir(str(run), resume=True)
+    os.close(held)
+    assert claim_run_dir(str(run), resume=True) == run
+    release_run_dir(run)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

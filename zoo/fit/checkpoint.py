@@ -14,11 +14,15 @@ from zoo.modules.base import CHECKPOINT_FORMAT
 from zoo.runs import is_whole
 
 # Of a group of parameters: set anew before each update (eps too, by the authors' Adam), or by the machine.
+_KEYS = {"weight_decay": "model.weight_decay", "rate_scale": "model.bias_rate or model.discriminator_rate"}
 _FREE = {"params", "lr", "initial_lr", "eps", "foreach", "fused", "capturable", "differentiable"}
 
 
-def check_checkpoint(path: Path, module: SRITMModule) -> None:
+def check_checkpoint(path: Path, module: SRITMModule) -> tuple[dict[str, Any], int]:
     """Refuse a checkpoint that ``module`` can't go on from.
+
+    Returns:
+        What it says of itself, and its epoch.
 
     Raises:
         ConfigError: the file is damaged or of another kind, or belongs to another network, another optimiser, or a
@@ -42,6 +46,7 @@ def check_checkpoint(path: Path, module: SRITMModule) -> None:
         raise ConfigError(f"{path} is a checkpoint of {ours['model']}, not of {module.model_name}")
     _check_shapes(path, checkpoint["state_dict"], module)
     _check_optimizers(path, checkpoint, module)
+    return ours, checkpoint.get("epoch", 0)
 
 
 def _check_shapes(path: Path, tensors: dict[str, Any], module: SRITMModule) -> None:
@@ -76,8 +81,9 @@ def _check_optimizers(path: Path, checkpoint: dict[str, Any], module: SRITMModul
         for was, now in zip(groups, optimizer.param_groups, strict=True):
             for name in sorted(was.keys() & now.keys() - _FREE):
                 if _plain(was[name]) != _plain(now[name]):
+                    key = _KEYS.get(name, f"an optimiser's {name}")
                     raise ConfigError(
-                        f"{path} was made with an optimiser's {name} of {was[name]}, here it is {now[name]}: an "
+                        f"{path} was made with {key} {was[name]}, here it is {now[name]}: an "
                         "optimiser goes on as it began, so set that again"
                     )
 

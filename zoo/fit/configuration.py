@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from math import inf
@@ -38,6 +39,7 @@ from zoo.fit.dashboards import loggers
 from zoo.fit.hardware import check_precision, fast_precision, resolve_accelerator, resolve_devices
 from zoo.fit.messages import explain
 from zoo.fit.processes import ddp_strategy, match_launcher
+from zoo.fit.schedule import check_intervals, check_schedule, epoch_batches
 from zoo.modules import SRITMModule
 from zoo.runs import (
     CONFIG_NAME,
@@ -47,6 +49,7 @@ from zoo.runs import (
     find_run_dir,
     has_checkpoint,
     is_first_process,
+    is_of,
     is_requeued,
 )
 
@@ -60,6 +63,13 @@ _REFUSED = {
     "trainer.accumulate_grad_batches": "use model.accumulate, which works in manual optimisation too",
     "trainer.gradient_clip_val": "use model.clip_norm, which works in manual optimisation too",
     "trainer.sync_batchnorm": "use model.sync_batchnorm, which JSI-GAN's own batch norm follows",
+}
+_REFUSED_CALLBACKS = {
+    "GradientAccumulationScheduler": "use model.accumulate",
+    "BatchSizeFinder": "give data.batch_size",
+    "LearningRateFinder": "give model.rates",
+    "StochasticWeightAveraging": "use average",
+    "Timer": "use trainer.max_time",
 }
 ON_COMMAND_LINE = "on the command line"
 _CALLBACK_KEYS = {"stage": StageSwitch, "guard": DivergenceGuard, "checkpoint": SaveCheckpoints, "panels": Panels}
@@ -96,6 +106,8 @@ class FitCLI(LightningCLI):
         self.run_dir: Path | None = None
         self.report: RunReport | None = None
         self._checkpoint: Path | None = None
+        self._kept_text: str | None = None
+        self._start_weights: str | None = None
         self.timer = StepTimer()
         self.given = _given_keys(args)
         _check_link_targets(self.given)
@@ -148,11 +160,22 @@ class FitCLI(LightningCLI):
         """Refuse what can't run, and write out what was left to us."""
         if self.config.ckpt_path is None and is_requeued() and has_checkpoint(self._run_dir()):
             self.config.ckpt_path = "last"
+        if self.config.ckpt_path is not None:
+            # The checkpoint has the weights of by now; the file that the run began with may be gone.
+            options = self.config.model.init_args
+            self._start_weights, options.weights = options.weights, None
         trainer = self.config.trainer
         for key, instead in _REFUSED.items():
             if self.config.get(key) != self.parser.get_default(key):
                 raise ConfigError(f"{key} isn't taken here: {instead}")
+        _check_callbacks(trainer.callbacks or [])
         trainer.devices, trainer.num_nodes = match_launcher(trainer.devices, trainer.num_nodes)
+        if isinstance(trainer.strategy, str) and any(
+            word in trainer.strategy for word in ("spawn", "fork", "notebook")
+        ):
+            raise ConfigError(
+                f"trainer.strategy is {trainer.strategy}: processes are started by the command itself; use ddp"
+            )
         trainer.accelerator, processes = resolve_accelerator(trainer.accelerator, trainer.devices)
         trainer.devices = resolve_devices(trainer.accelerator, trainer.devices, processes)
         check_precision(trainer.precision, trainer.accelerator)
@@ -215,20 +238,26 @@ class FitCLI(LightningCLI):
         check_best(self.config.best, self.model)
         self.config_init.stage.setup(self.trainer, self.model, "fit")
         self.model.configure_optimizers()
-        if (checkpoint := self.checkpoint()) is not None:
-            check_checkpoint(checkpoint, self.model)
+        was = None if (checkpoint := self.checkpoint()) is None else check_checkpoint(checkpoint, self.model)
         self.datamodule.trainer = self.trainer
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
         self.model.check_data(self.datamodule)
+        batches = epoch_batches(self.trainer, self.datamodule)
+        check_intervals(self.trainer, batches)
+        if was is not None:
+            check_schedule(*was, self.model, batches, self.config.stage.epoch)
 
     def begin(self) -> None:
         """Claim the run's folder, write its configuration, and build the trainer of the run."""
-        resume = self.config.ckpt_path is not None
         run_dir = str(find_run_dir(self._run_dir())) if self.config.ckpt_path == "last" else self._run_dir()
+        # A checkpoint of another run's begins a run of its own.
+        resume = (checkpoint := self.checkpoint()) is not None and is_of(checkpoint, run_dir)
         self.run_dir = claim_run_dir(run_dir, resume)
         if is_first_process():
-            (self.run_dir / CONFIG_NAME).write_text(self.config_text(), encoding="utf-8")
+            path = self.run_dir / CONFIG_NAME
+            self._kept_text = path.read_text(encoding="utf-8") if resume and path.is_file() else None
+            path.write_text(self.config_text(), encoding="utf-8")
         self.report = RunReport(self.run_dir)
         config = self.config_init.trainer
         callbacks = [
@@ -253,6 +282,22 @@ class FitCLI(LightningCLI):
             default_root_dir=self.run_dir,
         )
 
+    def changes(self) -> list[str]:
+        """What differs from the configuration that the run had before: ``key old -> new``."""
+        if self._kept_text is None:
+            return []
+        old, new = (dict(_leaves(yaml.safe_load(text) or {})) for text in (self._kept_text, self.config_text()))
+        return [
+            f"{key} {old.get(key)} -> {new.get(key)}"
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key)
+        ]
+
+    def leave_as_it_was(self) -> None:
+        """Put back the configuration of a run that could not be gone on with."""
+        if self._kept_text is not None and self.run_dir is not None and not self.config_init.checkpoint.began:
+            (self.run_dir / CONFIG_NAME).write_text(self._kept_text, encoding="utf-8")
+
     def _run_dir(self) -> str:
         configs = self.config.config or []
         stem = Path(os.fspath(configs[-1])).stem if configs else "run"
@@ -263,6 +308,7 @@ class FitCLI(LightningCLI):
         config = self.config.clone()
         config.budget = config.ckpt_path = None
         config.run_dir = self._run_dir()
+        config.model.init_args.weights = config.model.init_args.weights or self._start_weights
         return self.parser.dump(config, skip_link_targets=True, skip_none=False)
 
 
@@ -365,8 +411,33 @@ def _check_numbers(config: Any) -> None:
         raise ConfigError(
             "nothing would be trained: trainer.max_epochs, max_steps and limit_train_batches must be at least 1"
         )
-    if trainer.max_epochs == -1 and trainer.max_steps == -1:
-        raise ConfigError("the run has no end: set trainer.max_epochs or trainer.max_steps")
+    endless = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time is not None)
+    if endless and trainer.max_steps == -1 and config.budget is None:
+        raise ConfigError(
+            "the run has no end: set trainer.max_epochs or trainer.max_steps, which the rates are scheduled to"
+        )
+    if trainer.max_time is not None and not any(int(digits) for digits in re.findall(r"\d+", str(trainer.max_time))):
+        raise ConfigError(f"trainer.max_time is {trainer.max_time}: give days:hours:minutes:seconds, more than 0")
+    for key in ("check_val_every_n_epoch", "val_check_interval"):
+        if (every := getattr(trainer, key)) is not None and not every > 0:
+            raise ConfigError(f"trainer.{key} is {every}: give more than 0")
+
+
+def _check_callbacks(given: Sequence[Any]) -> None:
+    """Refuse callbacks of Lightning's that change what is decided here."""
+    for each in given:
+        name = str(each.class_path).rpartition(".")[2]
+        if name in _REFUSED_CALLBACKS:
+            raise ConfigError(f"trainer.callbacks: {name} isn't taken here: {_REFUSED_CALLBACKS[name]}")
+
+
+def _leaves(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value of nested mappings, under its dotted key."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

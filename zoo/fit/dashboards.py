@@ -136,7 +136,7 @@ def _start(run_dir: Path, mode: str, resume: bool) -> Any:
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", PROJECT),
         name=run_dir.name,
-        dir=run_dir,
+        dir=run_dir.absolute(),  # its process may have been started in another working folder
         id=path.read_text(encoding="utf-8").strip() if resume and path.is_file() else None,
         resume="allow",
         mode=mode,  # type: ignore[arg-type]

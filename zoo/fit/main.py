@@ -36,6 +36,9 @@ _NOISE = (
     "You have overridden `on_after_batch_transfer`",
     ".*does not have many workers",
     ".*LeafSpec",
+    "Grad strides do not match bucket view strides",  # channels last, which pays more than this copy costs
+    ".*torch.distributed.nn.functional.* is deprecated",
+    "Be aware that when using `ckpt_path`",  # options of this start, such as max_time, may be others
     ".*smaller than the logging interval",  # the interval counts on over epochs
     "Total length of `.*DataLoader` across ranks is zero",  # a set without validation: the report says so
 )
@@ -94,12 +97,12 @@ def _run(args: list[str]) -> None:
     if cli.config.budget is not None:
         cli = FitCLI([*args, *(_planned(cli, args) if checkpoint is None else _kept(cli, checkpoint))])
     cli.check()
-    cli.begin()
-    assert cli.run_dir is not None
-    assert cli.report is not None
-    if is_first_process():  # it alone has opened the data by now
-        print(opening(cli, checkpoint), flush=True)
     try:
+        cli.begin()
+        assert cli.run_dir is not None
+        assert cli.report is not None
+        if is_first_process():  # it alone has opened the data by now
+            print(opening(cli, checkpoint), flush=True)
         if checkpoint is not None:
             finish_if_trained(cli.trainer, cli.run_dir, checkpoint)
         with cli.config_init.checkpoint.stop:
@@ -112,7 +115,8 @@ def _run(args: list[str]) -> None:
         raise RunFailed(text) from error
     finally:
         close(cli.trainer.loggers)
-        if is_first_process():
+        if is_first_process() and cli.run_dir is not None:
+            cli.leave_as_it_was()
             release_run_dir(cli.run_dir)
     if cli.report.report:
         _say(closing(cli))

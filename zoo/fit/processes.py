@@ -22,7 +22,7 @@ from pytorch_lightning.strategies.launchers.subprocess_script import (
 
 from zoo.errors import ConfigError
 from zoo.fit.hardware import count_devices
-from zoo.runs import is_first_process
+from zoo.runs import CLAIMED, has_checkpoint, is_first_process, release_run_dir
 
 DDP_TIMEOUT = 5.0  # minutes; torch's own is 30 on CPUs, 10 with NCCL
 _STRATEGIES = {
@@ -145,8 +145,12 @@ class WatchedLauncher(_SubprocessScriptLauncher):
                 return
             time.sleep(_LOOK)
         time.sleep(_GRACE)
-        print(f"error: {failed}; go on with the same command and --ckpt_path last", file=sys.stderr, flush=True)
+        run_dir = os.environ.get(CLAIMED, "")
+        again = "go on with the same command and --ckpt_path last" if has_checkpoint(run_dir) else "start the run anew"
+        print(f"error: {failed}; {again}", file=sys.stderr, flush=True)
         self.kill(signal.SIGKILL)
+        if run_dir:
+            release_run_dir(Path(run_dir))
         os._exit(1)
 
 

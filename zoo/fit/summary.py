@@ -12,6 +12,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from callbacks.run_report import BASELINES
+from zoo.fit.schedule import epoch_batches
 from zoo.nets import Discriminator
 from zoo.optim import Rate
 from zoo.runs import CONFIG_NAME
@@ -38,7 +39,7 @@ def opening(cli: FitCLI, checkpoint: Path | None) -> str:
     rows.append(("loss", _loss(options)))
     average = "" if cli.config.average is None else f"; weights averaged with decay {cli.config.average:g}"
     rows.append(("optimiser", options.optimizer + average))
-    batches = _batches(len(data.train_dataloader()), trainer.limit_train_batches)
+    batches = epoch_batches(trainer, data)
     rows += _stages(model, trainer, cli.config.stage.epoch, ceil(batches / model.accumulate), data.crops.sizes)
     rows += _data(data, trainer.world_size)
     effective = data.batch_size * trainer.world_size * model.accumulate
@@ -56,6 +57,7 @@ def opening(cli: FitCLI, checkpoint: Path | None) -> str:
     if checkpoint is not None:
         state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
         rows.append(("goes on", f"from {checkpoint}: epoch {state['epoch']}, step {state['global_step']}"))
+        rows += [("" if index else "changed", change) for index, change in enumerate(cli.changes())]
     return _table(rows, _OPENING_WIDTH)
 
 
@@ -66,9 +68,14 @@ def closing(cli: FitCLI) -> str:
     report = cli.report.report
     rows = [("look", str(page))] if (page := cli.run_dir / "index.html").is_file() else []
     rows.append(("use", f'zoo.load("{report["model"]}", weights="{report["weights"]}")'))
-    if cli.config.trainer.max_epochs is not None and cli.config.trainer.max_epochs > 0:
-        longer = 2 * cli.config.trainer.max_epochs
-        rows.append(("go on", f"the same command with --ckpt_path last --trainer.max_epochs {longer}"))
+    trainer = cli.trainer
+    if not trainer.is_last_batch or trainer.current_epoch < (trainer.max_epochs or 0):
+        what = "trainer.max_steps" if trainer.global_step == trainer.max_steps else "trainer.max_time, or a callback,"
+        rows.append(("ended", f"by {what} at step {trainer.global_step}, before the end of trainer.max_epochs"))
+        rows.append(("go on", "the same command with --ckpt_path last, and more of it"))
+    else:
+        # A rate that has fallen to its floor and rises again does worse than a new start from the weights.
+        rows.append(("go on", f"a new run with --model.weights {report['weights']} --run_dir ANOTHER"))
     verdict = _verdict(report)
     return "\n".join([cli.report.text(), *([verdict] if verdict else []), _table(rows, _CLOSING_WIDTH)])
 
@@ -89,11 +96,6 @@ def _loss(options: Any) -> str:
         f"mse; in stage 2 {options.lambda_rec:g} x mse + {options.lambda_adv:g} x adversarial + "
         f"{options.lambda_fm:g} x feature matching, D2's part in both x {options.lambda_d:g}"
     )
-
-
-def _batches(batches: int, limit: int | float) -> int:
-    """Batches of an epoch, as the trainer limits them: to a number or a share."""
-    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
 def _stages(

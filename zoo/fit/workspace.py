@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from callbacks.panels import FOLDER
 from callbacks.score_table import TABLE
 from zoo.errors import ConfigError
 from zoo.fit.dashboards import PROJECT, STEP
+from zoo.run_files import PANELS_NAME, rounds_of_panels
 from zoo.run_page import SECTIONS, TITLES
 
 # What a run may log beyond the keys that have titles.
@@ -57,7 +57,7 @@ def build_workspace(entity: str, project: str = PROJECT, panels: Mapping[str, Se
     ]
     sections[0].panels.append(wr.WeavePanelSummaryTable(table_name=TABLE))
     browsers = [
-        wr.MediaBrowser(title=frame, media_keys=[f"{FOLDER}/{frame}/{name}" for name in names], num_columns=4)
+        wr.MediaBrowser(title=frame, media_keys=[f"{PANELS_NAME}/{frame}/{name}" for name in names], num_columns=4)
         for frame, names in (panels or {}).items()
     ]
     if browsers:
@@ -77,9 +77,9 @@ def find_panels(run_dir: Path) -> dict[str, list[str]]:
     Raises:
         ConfigError: the folder has no panels.
     """
-    rounds = sorted((run_dir / FOLDER).glob("epoch-*"))
+    rounds = rounds_of_panels(run_dir)
     if not rounds:
-        raise ConfigError(f"{run_dir} has no {FOLDER}/: give the folder of a run that has drawn some")
+        raise ConfigError(f"{run_dir} has no {PANELS_NAME}/: give the folder of a run that has drawn some")
     return {
         frame.name: sorted(path.stem for path in frame.glob("*.png"))
         for frame in sorted(rounds[-1].iterdir())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping, Sequence
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -106,12 +106,15 @@ class SRITMModule(pl.LightningModule):
         super().__init__()
         if accumulate < 1:
             raise ConfigError(f"model.accumulate must be at least 1, not {accumulate}")
+        if clip_norm is not None and not 0 < clip_norm < inf:
+            raise ConfigError(f"model.clip_norm is {clip_norm}: give more than 0, or null")
         self.net = net
         self.net_args = net_args
         self.rates = list(rates)
         if len(self.rates) != self.stages:
             raise ConfigError(
-                f"model.rates holds {len(self.rates)} rates, {self.model_name} trains in {self.stages} stages"
+                f"model.rates holds {len(self.rates)} rates, {self.model_name} trains in {self.stages} "
+                f"stage{'s' * (self.stages > 1)}"
             )
         self.optimizer = optimizer
         self.weight_decay = weight_decay
@@ -191,10 +194,13 @@ class SRITMModule(pl.LightningModule):
             raise ConfigError("the run has no end: set trainer.max_epochs or trainer.max_steps")
         switch = per_epoch * self.switch_epoch if self.switch_epoch is not None else 0
         start, end = (switch, min(ends)) if self.stage == self.stages else (0, min(switch, *ends))
+        assert trainer.global_step >= start, "a resumed run has another number of updates in an epoch"
         return trainer.global_step - start, end - start
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Set the rate of the coming update; clip here, where gradients are no longer scaled under 16-mixed."""
+        if self.automatic_optimization:
+            self._mean_over_batches(optimizer)
         rate = self.rates[self.stage - 1](*self.stage_updates())
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("rate_scale", 1.0)
@@ -203,6 +209,15 @@ class SRITMModule(pl.LightningModule):
         if self.clip_norm is not None:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+
+    def _mean_over_batches(self, optimizer: Optimizer) -> None:
+        """Make the gradient of an epoch's last update, which may have fewer batches, the mean over those it has."""
+        batches = (self.trainer.fit_loop.epoch_loop.batch_progress.current.ready - 1) % self.accumulate + 1
+        if batches < self.accumulate:
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    if p.grad is not None:
+                        p.grad.mul_(self.accumulate / batches)
 
     def _log_stage(self, rate: float) -> None:
         # All at once: of what a hook logs several times in an epoch's first batch, the trainer keeps the last.
@@ -275,6 +290,9 @@ class SRITMModule(pl.LightningModule):
             "model": self.model_name,
             "stage": self.stage,
             "optimizer": self.optimizer,
+            "accumulate": self.accumulate,
+            "batches": self.trainer.num_training_batches,
+            "switch": self.switch_epoch,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -79,6 +80,8 @@ class DeepSRITMModule(SRITMModule):
             maps_to_one_(net)
         super().__init__(net, net_args, rates, optimizer, weight_decay, accumulate, clip_norm, weights, switch_state)
         self.loss = LOSSES[loss]
+        if not 0 <= bias_rate < inf:
+            raise ConfigError(f"model.bias_rate is {bias_rate}: give 0 or more")
         self.bias_rate = bias_rate
         self.net.modulation_on = modulation and self.stage == 2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -118,6 +118,11 @@ class JSIGANModule(SRITMModule):
         self.lambda_fm = lambda_fm
         self.lambda_d = lambda_d
         self.discriminator_rate = discriminator_rate
+        for name in ("lambda_rec", "lambda_adv", "lambda_fm", "lambda_d"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigError(f"model.{name} is {getattr(self, name)}: give 0 or more")
+        if not 0 < discriminator_rate < inf:
+            raise ConfigError(f"model.discriminator_rate is {discriminator_rate}: give more than 0")
         self._held: list[Batch] = []
 
     @property
@@ -139,6 +144,10 @@ class JSIGANModule(SRITMModule):
         """Refuse batches that the second stage can't use; of another data module they show in training."""
         if hasattr(data, "crops"):
             self._check_gan_batch(data.batch_size, data.crops.sizes[-1], data.world_size)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Have loggers count updates of ``net``; in manual optimisation the trainer counts batches for them."""
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.trainer.global_step
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Collect ``accumulate`` batches, then update; returns the loss of ``net`` for an update, else None."""

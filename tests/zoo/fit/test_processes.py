@@ -143,10 +143,7 @@ def test_a_rank_that_hangs_is_ended_when_another_is_killed(
     assert ended == [1]
     assert launcher.procs[0].wait(10) == -9
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line == (
-        "error: rank 2 was killed by SIGKILL, as Linux does when memory runs out; go on with the same command and "
-        "--ckpt_path last"
-    )
+    assert line == ("error: rank 2 was killed by SIGKILL, as Linux does when memory runs out; start the run anew")
 
 
 def test_ranks_that_end_well_are_no_failure() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,8 +208,13 @@ def test_a_damaged_newest_checkpoint_is_passed_over(unbroken: Path, caplog: pyte
     ("words", "message"),
     [
         (["--model.optimizer", "adamw"], r"holds the state of AuthorsAdam, not of AdamW: set model\.optimizer as it"),
-        (["--model.weight_decay", "0"], r"an optimiser's weight_decay of 0\.0005, here it is 0\.0: an optimiser goes"),
-        (["--model.bias_rate", "0.5"], r"an optimiser's rate_scale of 0\.1, here it is 0\.5"),
+        (["--model.weight_decay", "0"], r"made with model\.weight_decay 0\.0005, here it is 0\.0: an optimiser goes"),
+        (["--model.bias_rate", "0.5"], r"model\.bias_rate or model\.discriminator_rate 0\.1, here it is 0\.5"),
+        # The rates would be elsewhere than the updates: on fewer ranks too, which make more batches.
+        (["--data.batch_size", "2"], r"has epochs of 2 batches, here they have 4 batches: give .*global_batch_size"),
+        (["--trainer.limit_train_batches", "1"], r"has epochs of 2 batches, here they have 1 batches"),
+        (["--model.accumulate", "2"], r"has epochs of 2 batches, here they have 2 batches, 2 for each update"),
+        (["--stage.epoch", "2"], r"stage\.epoch is 2, it was 1, and the checkpoint is of epoch 1 in stage 2: give 1$"),
         (["--scale", "2", "--data.root", "embedded"], r"is a checkpoint of deep_sritm_x4, not of deep_sritm_x2"),
     ],
 )
@@ -221,6 +227,76 @@ def test_a_checkpoint_of_other_settings_is_refused(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert re.search(message, line), line
     assert not Path("other").exists()
+
+
+def test_a_switch_that_the_run_has_passed_is_refused(unbroken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = unbroken.parent / "unbroken" / "checkpoints" / "epoch=0-step=1.ckpt"
+    words = ["--config", str(unbroken), "--run_dir", "other", "--ckpt_path", str(checkpoint), "--stage.epoch", "0"]
+    assert main(words) == 2
+    assert "it was 1, and the checkpoint is of epoch 0 in stage 1: give 1, or more than 0" in capsys.readouterr().err
+
+
+def test_a_resume_that_is_refused_while_it_starts_leaves_the_configuration(
+    unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = unbroken.parent / "unbroken"
+    before = (run / "config.yaml").read_text()
+    words = ["--config", str(unbroken), "--run_dir", str(run), "--seed_everything", "5"]
+    assert main([*words, "--ckpt_path", str(run / "checkpoints" / "epoch=1-step=3.ckpt")]) == 2
+    assert "seed" in capsys.readouterr().err
+    assert (run / "config.yaml").read_text() == before
+
+
+def test_a_checkpoint_from_elsewhere_takes_no_run_s_place(
+    unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, elsewhere = unbroken.parent / "unbroken", tmp_path / "elsewhere" / "checkpoints"
+    shutil.copytree(run / "checkpoints", elsewhere)
+    kept = sorted((run / "checkpoints").iterdir())
+    words = ["--config", str(unbroken), "--run_dir", str(run), "--ckpt_path", str(elsewhere / "epoch=1-step=3.ckpt")]
+    assert main(words) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert sorted((run / "checkpoints").iterdir()) == kept
+
+
+def test_a_run_of_another_s_checkpoint_publishes_its_own_best(unbroken: Path, tmp_path: Path) -> None:
+    """The score that came with the checkpoint is never reached; its file is not here."""
+    source = unbroken.parent / "unbroken" / "checkpoints" / "epoch=1-step=4.ckpt"
+    content = torch.load(source, weights_only=True)
+    (state,) = [state for name, state in content["callbacks"].items() if name.startswith("PublishWeights")]
+    state["score"] = 1000.0
+    torch.save(content, tmp_path / "epoch=1-step=4.ckpt")
+    run = tmp_path / "run"
+    words = ["--config", str(unbroken), "--run_dir", str(run), "--panels.frames", "0"]
+    assert main([*words, "--ckpt_path", str(tmp_path / "epoch=1-step=4.ckpt")]) == 0
+    assert read_weights(run / "weights.safetensors")[1]["step"] == 6
+
+
+def test_a_run_that_steps_ended_within_an_epoch_goes_on_there(
+    unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = unbroken.parent / "cut"
+    words = ["--config", str(unbroken), "--run_dir", str(run), "--panels.frames", "0"]
+    assert main([*words, "--trainer.max_steps", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "ended      by trainer.max_steps at step 3, before the end of trainer.max_epochs" in said
+    assert last_checkpoint(run).name == "epoch=1-step=3.ckpt"
+    assert main([*words, "--ckpt_path", "last"]) == 0
+    assert "changed     trainer.max_steps 3 -> -1" in capsys.readouterr().out
+    ends = [torch.load(last_checkpoint(each), weights_only=True) for each in (run, unbroken.parent / "unbroken")]
+    # The validation at the break has no like; all that is trained is the same.
+    assert list(differences(*({key: end[key] for key in ("state_dict", "optimizer_states")} for end in ends))) == []
+    assert ends[0]["global_step"] == 6
+
+
+def test_what_a_run_began_with_is_not_needed_to_go_on(unbroken: Path, tmp_path: Path) -> None:
+    start, run = tmp_path / "start.safetensors", unbroken.parent / "from weights"
+    shutil.copy(unbroken.parent / "unbroken" / "weights.safetensors", start)
+    words = ["--config", str(unbroken), "--run_dir", str(run), "--panels.frames", "0", "--model.weights", str(start)]
+    assert main([*words, "--trainer.max_epochs", "2"]) == 0
+    start.unlink()
+    assert main([*words, "--ckpt_path", "last"]) == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["weights"] == str(start)
 
 
 def test_a_job_that_slurm_queued_again_goes_on_by_itself(

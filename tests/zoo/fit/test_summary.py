@@ -97,7 +97,7 @@ def test_a_run_that_goes_on_says_from_where(recipe: Path) -> None:
     assert re.search(r"goes on +from other\.ckpt: epoch 1, step 7$", opening(cli, Path("other.ckpt")))
 
 
-def ended(psnr_after: float | None, raw: dict[str, float | None], max_epochs: int | None = 6) -> str:
+def ended(psnr_after: float | None, raw: dict[str, float | None], epoch: int = 6) -> str:
     """The closing of a run of these scores, without its table."""
     report = {
         "model": "jsinet_x2",
@@ -108,7 +108,7 @@ def ended(psnr_after: float | None, raw: dict[str, float | None], max_epochs: in
     cli: Any = SimpleNamespace(
         report=SimpleNamespace(report=report, text=lambda: "the table"),
         run_dir=Path("runs/tiny"),
-        config=SimpleNamespace(trainer=SimpleNamespace(max_epochs=max_epochs)),
+        trainer=SimpleNamespace(max_epochs=6, current_epoch=epoch, is_last_batch=True, global_step=30, max_steps=-1),
     )
     return closing(cli)
 
@@ -120,7 +120,7 @@ def test_the_closing_compares_and_says_what_to_type(tmp_path: Path, monkeypatch:
         "the table",
         "The weights are 5.75 dB above the best static converter, bicubic+bt2446c (raw).",
         'use        zoo.load("jsinet_x2", weights="runs/tiny/weights.safetensors")',
-        "go on      the same command with --ckpt_path last --trainer.max_epochs 12",
+        "go on      a new run with --model.weights runs/tiny/weights.safetensors --run_dir ANOTHER",
     ]
     assert "9.25 dB below" in ended(25.0, scores)
     Path("runs/tiny").mkdir(parents=True)
@@ -131,4 +131,6 @@ def test_the_closing_compares_and_says_what_to_type(tmp_path: Path, monkeypatch:
 def test_without_scores_nothing_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "static" not in ended(None, {"bicubic+bt2446c": None})
-    assert "go on" not in ended(None, {"bicubic+bt2446c": None}, max_epochs=None)
+    early = ended(None, {"bicubic+bt2446c": None}, epoch=3)
+    assert "ended      by trainer.max_time, or a callback, at step 30, before the end" in early
+    assert "go on      the same command with --ckpt_path last, and more of it" in early

@@ -30,6 +30,21 @@ def halves(batch: dict[str, Any]) -> list[dict[str, Any]]:
     return [{key: value[part] for key, value in batch.items()} for part in (slice(middle), slice(middle, None))]
 
 
+def test_an_epochs_last_update_is_the_mean_over_the_batches_it_has() -> None:
+    batches = [random_codes(2, 6, 2, seed) for seed in range(4)]
+    automatic: dict[str, Any] = {"rates": [Rate(0.1)]}
+    manual: dict[str, Any] = {"rates": [Rate(0.1)] * 2, "base_channels": 2}
+    ends = []
+    for module, options in ((JSINetModule, automatic), (JSIGANModule, manual)):
+        torch.manual_seed(0)
+        net = module(optimizer="sgd", accumulate=3, **options)
+        train(net, batches, max_steps=2)
+        assert net.trainer.global_step == 2
+        ends.append(net.net.state_dict())
+    for name, expected in ends[0].items():
+        torch.testing.assert_close(ends[1][name], expected, rtol=1e-9, atol=1e-12, msg=name)
+
+
 @pytest.mark.parametrize("module", [JSINetModule, DeepSRITMModule])
 def test_accumulated_halves_equal_the_whole_batch(module: Any) -> None:
     batches = [random_codes(4, 6, 2, seed) for seed in range(2)]
