@@ -133,6 +133,7 @@ def test_a_resumed_run_ends_as_the_unbroken_one(unbroken: Path, point: str) -> N
     assert steps == list(range(first, 7))
 
 
+@pytest.mark.parametrize("unbroken", ["DeepSRITMModule"], indirect=True)
 def test_a_stopped_run_says_what_it_saved_and_goes_on(
     unbroken: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,6 +219,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(unbroken: Path, caplog: pyte
         (["--scale", "2", "--data.root", "embedded"], r"is a checkpoint of deep_sritm_x4, not of deep_sritm_x2"),
     ],
 )
+@pytest.mark.parametrize("unbroken", ["DeepSRITMModule"], indirect=True)
 def test_a_checkpoint_of_other_settings_is_refused(
     unbroken: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
