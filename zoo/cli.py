@@ -31,10 +31,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         from zoo.evaluation.command import main as evaluate
 
         return evaluate(arguments[1:])
+    if arguments[:1] == ["convert"]:
+        from zoo.convert.command import main as convert
+
+        return convert(arguments[1:])
     if arguments[:1] == ["import"]:
         from zoo.importers.command import main as import_weights
 
         return import_weights(arguments[1:])
+    if arguments[:1] == ["export"]:
+        from zoo.export import main as export
+
+        return export(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
         text, status = _answer(options)
@@ -70,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("run_dir", metavar="RUN", help="the run's folder")
     commands.add_parser("fit", help="train: sritm fit --config jsigan; see sritm fit --help", add_help=False)
     commands.add_parser("evaluate", help="score models on a set; see sritm evaluate --help", add_help=False)
+    commands.add_parser("convert", help="SDR video and photographs to HDR; see sritm convert --help", add_help=False)
     commands.add_parser("import", help="take over the authors' weights; see sritm import --help", add_help=False)
+    commands.add_parser("export", help="a network as ONNX or torch.export; see sritm export --help", add_help=False)
     return parser
 
 

@@ -23,4 +23,5 @@ def accumulation_dtype(*tensors: Tensor) -> torch.dtype:
 
 def without_autocast(x: Tensor) -> torch.autocast:
     """Context in which operators on ``x``'s device keep the precision of what they are given."""
-    return torch.autocast(x.device.type, enabled=False)
+    # Tensors without data are never cast, and torch knows no autocast for them.
+    return torch.autocast("cpu" if x.device.type == "meta" else x.device.type, enabled=False)

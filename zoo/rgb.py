@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -88,6 +89,25 @@ class Pipeline:
         if isinstance(pictures, Tensor):
             return hdr.to(pictures.device)
         return rearrange(hdr, "1 c h w -> h w c").cpu().numpy()
+
+    def frames(
+        self, pictures: Iterable[Pictures], signal: str | Signal, output: str | Signal = HDR_RGB
+    ) -> Iterator[Pictures]:
+        """Convert frames of a video from any iterable, one at a time; nothing is held.
+
+        Args:
+            pictures: each as for a call.
+            signal: of all of them.
+            output: likewise.
+
+        Yields:
+            What a call gives for each, in their order.
+
+        Raises:
+            SignalError: as a call, when the frame's turn comes.
+        """
+        for picture in pictures:
+            yield self(picture, signal, output)
 
 
 def _read(pictures: np.ndarray | Tensor, signal: str | Signal) -> tuple[Signal, Tensor]:

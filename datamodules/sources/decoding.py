@@ -80,6 +80,7 @@ class VideoFile:
         bitstream_tags: what decoders go by.
         container_tags: what the container says, which counts where the bitstream is silent.
         rotation: quarter turns to the left that set the planes upright.
+        sample_aspect: width over height of a pixel of the planes.
         time_base: seconds in a unit of ``pts``.
         pts: int64, when each frame is shown, rising; frame n is the n-th.
         keys: numbers of the frames that decoding can start at, rising, 0 the first.
@@ -95,6 +96,7 @@ class VideoFile:
     bitstream_tags: Tags
     container_tags: Tags
     rotation: int
+    sample_aspect: Fraction
     time_base: Fraction
     pts: np.ndarray
     keys: np.ndarray
@@ -131,7 +133,7 @@ class Planes:
     codes: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def open_video(path: Path) -> VideoFile:
+def open_video(path: Path, any_aspect: bool = False) -> VideoFile:
     """Look through a video file: its first frame is decoded, its packets are counted, nothing is kept open.
 
     All packets are read once, since only they tell the frames of any container exactly (times, key frames, an early
@@ -139,6 +141,7 @@ def open_video(path: Path) -> VideoFile:
 
     Args:
         path: any container and codec that FFmpeg reads, with one picture of 8 to 16 bit in three planes in each frame.
+        any_aspect: take pixels that aren't square, for those who keep them so.
 
     Returns:
         What is needed to find its frames.
@@ -150,7 +153,10 @@ def open_video(path: Path) -> VideoFile:
     if not path.is_file():
         raise DataError(f"{path}: {'is a folder, not a video file' if path.is_dir() else 'no such file'}")
     state = path.stat()
-    return _look_through(path, state.st_size, state.st_mtime_ns)
+    video = _look_through(path, state.st_size, state.st_mtime_ns)
+    if not any_aspect:
+        _check_square_pixels(video)
+    return video
 
 
 def decode_planes(video: VideoFile, numbers: range) -> Iterator[Planes]:
@@ -236,7 +242,6 @@ def _look_through(path: Path, size: int, changed_ns: int) -> VideoFile:
     """``open_video`` for a file of this size and time of change, by which a rewritten file is looked through again."""
     with _opened(path) as container:
         stream = _picture_stream(path, container)
-        _check_square_pixels(path, stream)
         context = stream.codec_context
         # Before decoding, the context shows the container's tags; after it, the bitstream's.
         container_tags = _tags(context)
@@ -260,6 +265,7 @@ def _look_through(path: Path, size: int, changed_ns: int) -> VideoFile:
             bitstream_tags=tags,
             container_tags=container_tags,
             rotation=rotation,
+            sample_aspect=Fraction(stream.sample_aspect_ratio or 1),
             time_base=_time_base(stream),
             pts=pts,
             keys=keys,
@@ -420,12 +426,12 @@ def _check_progressive(path: Path, number: int, frame: av.VideoFrame) -> None:
         raise DataError(f"{path}: frame {number} is interlaced; deinterlace the video first")
 
 
-def _check_square_pixels(path: Path, stream: av.VideoStream) -> None:
+def _check_square_pixels(video: VideoFile) -> None:
     # Making pixels square would interpolate codes, which is the user's choice to make, not a reader's.
-    aspect = stream.sample_aspect_ratio
-    if aspect and aspect != 1:
+    aspect = video.sample_aspect
+    if aspect != 1:
         raise DataError(
-            f"{path}: its pixels aren't square (sample aspect {aspect.numerator}:{aspect.denominator}); "
+            f"{video.path}: its pixels aren't square (sample aspect {aspect.numerator}:{aspect.denominator}); "
             "scale it to square pixels first"
         )
 

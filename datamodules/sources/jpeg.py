@@ -68,11 +68,13 @@ class JPEG:
         if not chunks:
             return "bt709"
         # Two bytes in front of each chunk: its number and how many there are.
-        colorants = _colorants(b"".join(chunk[2:] for chunk in sorted(chunks)))
-        for name, expected in _COLORANTS.items():
-            if colorants is not None and np.allclose(colorants, expected, atol=_COLORANT_TOLERANCE):
-                return name
-        return None
+        return primaries_of_profile(b"".join(chunk[2:] for chunk in sorted(chunks)))
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether the picture's end is there (its marker, behind the headers, where a thumbnail has one too)."""
+        headers = max((offset + len(payload) for _, offset, payload in self._segments()), default=2)
+        return self.data.find(b"\xff\xd9", headers) >= 0
 
     @cached_property
     def xmp(self) -> bytes | None:
@@ -177,6 +179,15 @@ def _tiff_fields(tiff: bytes) -> tuple[str, dict[int, bytes]]:
     except (KeyError, struct.error):
         raise ValueError("damaged Exif or MPF header") from None
     return order, fields
+
+
+def primaries_of_profile(profile: bytes) -> str | None:
+    """Primaries of an ICC profile, as ``zoo.signal`` names them; None for others."""
+    colorants = _colorants(profile)
+    for name, expected in _COLORANTS.items():
+        if colorants is not None and np.allclose(colorants, expected, atol=_COLORANT_TOLERANCE):
+            return name
+    return None
 
 
 def _colorants(profile: bytes) -> list[tuple[float, ...]] | None:

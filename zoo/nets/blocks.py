@@ -53,8 +53,10 @@ class ResBlock(nn.Module):
 
     def __init__(self, channels: int = 64) -> None:
         super().__init__()
-        # ReLU stays out of place: the skip needs x as it came in.
-        self.residual = nn.Sequential(nn.ReLU(), conv3x3(channels, channels), nn.ReLU(), conv3x3(channels, channels))
+        # The first ReLU stays out of place: the skip needs x as it came in.
+        self.residual = nn.Sequential(
+            nn.ReLU(), conv3x3(channels, channels), nn.ReLU(inplace=True), conv3x3(channels, channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.residual(x)

@@ -54,7 +54,7 @@ class ResSkipBlock(nn.Module):
             nn.ReLU(),
             nn.Conv2d(2 * channels, channels, 1),
             conv3x3(channels, channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             conv3x3(channels, channels),
         )
 
@@ -285,6 +285,7 @@ class DeepSRITM(nn.Module):
         base_features = self.base(torch.cat([x, base], dim=1), self.modulation_on)
         detail_features = self.detail(torch.cat([x, detail], dim=1), base_features, self.modulation_on)
         fused = self.fusion(torch.cat([base_features[-1], detail_features], dim=1))
+        del base_features, detail_features  # 7 maps, which the synthesis has better use for
         pred = imresize(x, self.scale) + self.head(self.upsampling(fused))
         return pred.to(next(self.parameters()).dtype)
 
@@ -326,9 +327,9 @@ def is_modulation(name: str) -> bool:
 
 def upsampling(channels: int, scale: int) -> nn.Sequential:
     """From fused features to those at HR size."""
-    layers = nn.Sequential(nn.ReLU(), conv3x3(channels, channels), nn.ReLU())
+    layers = nn.Sequential(nn.ReLU(), conv3x3(channels, channels), nn.ReLU(inplace=True))
     for step in {1: (1,), 2: (2,), 4: (2, 2)}[scale]:
-        layers.extend([conv3x3(channels, step**2 * channels), nn.ReLU(), nn.PixelShuffle(step)])
+        layers.extend([conv3x3(channels, step**2 * channels), nn.ReLU(inplace=True), nn.PixelShuffle(step)])
     return layers
 
 
@@ -336,14 +337,14 @@ def modulation_features(in_channels: int, channels: int) -> nn.Sequential:
     """Shared modulation features of a pass (Eq. 4)."""
     return nn.Sequential(
         InputConv(in_channels, channels),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         conv3x3(channels, channels),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         conv3x3(channels, channels),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
     )
 
 
 def _modulation(channels: int) -> nn.Sequential:
     """From shared modulation features to one block's map."""
-    return nn.Sequential(conv3x3(channels, channels), nn.ReLU(), conv3x3(channels, channels))
+    return nn.Sequential(conv3x3(channels, channels), nn.ReLU(inplace=True), conv3x3(channels, channels))

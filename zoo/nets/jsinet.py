@@ -34,7 +34,7 @@ class ConcatResBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            nn.ReLU(), conv3x3(2 * channels, channels), nn.ReLU(), conv3x3(channels, channels)
+            nn.ReLU(), conv3x3(2 * channels, channels), nn.ReLU(inplace=True), conv3x3(channels, channels)
         )
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
@@ -57,7 +57,9 @@ class LocalContrastEnhancement(nn.Module):
     def forward(self, base: Tensor) -> Tensor:
         """Mask C ``(B, 3, scale H, scale W)`` from the base layer ``(B, 3, H, W)``."""
         features = self.blocks(self.first(base))
-        return 2 * torch.sigmoid(dynamic_upsample_2d(base, self.filters(features.relu()), self.scale))
+        # Twice the sigmoid. torch's sigmoid rounds what is left over of a vector in another way, so that a pixel would
+        # depend on where in the tensor it lies; its tanh doesn't.
+        return 1 + torch.tanh(dynamic_upsample_2d(base, self.filters(features.relu()), self.scale) / 2)
 
 
 class DetailRestoration(nn.Module):
@@ -98,7 +100,7 @@ class ImageReconstruction(nn.Module):
         if shared:
             self.blocks[1] = ConcatResBlock(_CHANNELS)
         self.upsampling = nn.Sequential(
-            nn.ReLU(), conv3x3(_CHANNELS, _CHANNELS * scale**2), nn.ReLU(), nn.PixelShuffle(scale)
+            nn.ReLU(), conv3x3(_CHANNELS, _CHANNELS * scale**2), nn.ReLU(inplace=True), nn.PixelShuffle(scale)
         )
         self.head = OutputConv(_CHANNELS, 3)
 

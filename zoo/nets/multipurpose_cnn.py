@@ -100,11 +100,11 @@ def _features(in_channels: int, channels: int) -> nn.Sequential:
     """Three rectified convolutions."""
     return nn.Sequential(
         InputConv(in_channels, channels),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         conv3x3(channels, channels),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         conv3x3(channels, channels),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -112,6 +112,6 @@ def _output(in_channels: int, channels: int, hidden: int, out_channels: int) -> 
     """``hidden`` rectified convolutions and the last one, which isn't."""
     layers: list[nn.Module] = []
     for _ in range(hidden):
-        layers += [conv3x3(in_channels, channels), nn.ReLU()]
+        layers += [conv3x3(in_channels, channels), nn.ReLU(inplace=True)]
         in_channels = channels
     return nn.Sequential(*layers, OutputConv(channels, out_channels))

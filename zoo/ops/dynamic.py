@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from zoo.ops import portable
 from zoo.precision import accumulation_dtype
 
 TAPS_2D = 9  # side of the 2-D filter
@@ -25,7 +26,7 @@ _REACH_2D = TAPS_2D // 2
 _REACH_SEPARABLE = TAPS_SEPARABLE // 2
 
 # Values of the filters in one strip. Small enough for a CPU's cache, large enough that a GPU isn't kept waiting.
-_STRIP_VALUES = {"cpu": 2**22}
+_STRIP_VALUES = {"cpu": 2**21}
 _STRIP_VALUES_ELSEWHERE = 2**26
 
 
@@ -48,6 +49,8 @@ def dynamic_upsample_2d(x: Tensor, filters: Tensor, scale: int) -> Tensor:
         gradient comes in its input's type.
     """
     assert filters.shape[1] == TAPS_2D**2 * scale**2, f"{filters.shape[1]} filter channels for scale {scale}"
+    if portable.is_exporting():
+        return portable.dynamic_upsample_2d(x, filters, scale, TAPS_2D)
     return _DynamicUpsample2d.apply(x, filters, scale)
 
 
@@ -72,6 +75,8 @@ def dynamic_upsample_separable(x: Tensor, vertical: Tensor, horizontal: Tensor, 
     """
     for filters in (vertical, horizontal):
         assert filters.shape[1] == TAPS_SEPARABLE * scale**2, f"{filters.shape[1]} filter channels for scale {scale}"
+    if portable.is_exporting():
+        return portable.dynamic_upsample_separable(x, vertical, horizontal, scale, TAPS_SEPARABLE)
     return _DynamicUpsampleSeparable.apply(x, vertical, horizontal, scale)
 
 
@@ -82,10 +87,16 @@ class _DynamicUpsample2d(torch.autograd.Function):
         ctx.scale = scale
         padded, upsampled = _padded_and_output(x, filters, scale, _REACH_2D, _REACH_2D)
         for rows in _strips(filters):
-            weights = _softmax_strip(filters, rows, padded.dtype)
+            # The softmax in parts, its division last. torch's softmax and sum round what is left over of a vector in
+            # another way, so that a pixel would depend on where in the tensor it lies, and a tile on its size.
+            weights = _logits_strip(filters, rows, padded.dtype)
+            weights = weights.sub_(weights.amax(1, keepdim=True)).exp_()
             out = padded.new_zeros(x.shape[0], x.shape[1], *weights.shape[2:])
+            norm = torch.zeros_like(weights[:, 0])
             for tap, window in enumerate(_windows_2d(padded, rows)):
                 out.addcmul_(window, weights[:, None, tap])
+                norm.add_(weights[:, tap])
+            out.div_(norm[:, None])
             _subpixels(upsampled, rows, scale).copy_(_split_subpixel(out, scale))
         return upsampled
 
@@ -98,7 +109,7 @@ class _DynamicUpsample2d(torch.autograd.Function):
         grad_padded = torch.zeros_like(padded) if ctx.needs_input_grad[0] else None
         grad_filters = torch.empty_like(filters) if ctx.needs_input_grad[1] else None
         for rows in _strips(filters):
-            weights = _softmax_strip(filters, rows, padded.dtype)
+            weights = _logits_strip(filters, rows, padded.dtype).softmax(1)
             grad = _join_subpixel(_subpixels(grad_upsampled, rows, scale))
             if grad_filters is not None:
                 grad_weights = torch.empty_like(weights)
@@ -175,22 +186,34 @@ def _filter_columns(padded: Tensor, filters: Tensor, rows: slice) -> Tensor:
 def _strips(filters: Tensor) -> Iterator[slice]:
     """Rows to be computed at a time."""
     batch, channels, height, width = filters.shape
+    if filters.device.type == "meta":
+        return iter(())  # without data there is nothing to compute
     values = _STRIP_VALUES.get(filters.device.type, _STRIP_VALUES_ELSEWHERE)
     step = max(1, values // max(1, batch * channels * width))
     return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
-def _softmax_strip(filters: Tensor, rows: slice, dtype: torch.dtype) -> Tensor:
-    """Normalised 2-D filters ``(B, 81, scale², h, W)`` of some rows."""
-    # One copy converts the type and gathers each tap's samples, which lie far apart in channels_last.
-    strip = filters[:, :, rows].to(dtype, memory_format=torch.contiguous_format)
-    return rearrange(strip, "b (tap sub) h w -> b tap sub h w", tap=TAPS_2D**2).softmax(1)
+def _logits_strip(filters: Tensor, rows: slice, dtype: torch.dtype) -> Tensor:
+    """2-D filters ``(B, 81, scale², h, W)`` of some rows, a copy."""
+    return rearrange(_gathered(filters, rows, dtype), "b (tap sub) h w -> b tap sub h w", tap=TAPS_2D**2)
 
 
 def _separable_strip(filters: Tensor, rows: slice, scale: int, dtype: torch.dtype) -> Tensor:
     """Vertical or horizontal filters ``(B, scale², 41, h, W)`` of some rows."""
-    strip = filters[:, :, rows].to(dtype, memory_format=torch.contiguous_format)
-    return rearrange(strip, "b (sub tap) h w -> b sub tap h w", sub=scale**2)
+    return rearrange(_gathered(filters, rows, dtype), "b (sub tap) h w -> b sub tap h w", sub=scale**2)
+
+
+def _gathered(filters: Tensor, rows: slice, dtype: torch.dtype) -> Tensor:
+    """A contiguous copy of some rows: a tap's samples, which lie far apart in channels_last, are brought together."""
+    strip = filters[:, :, rows]
+    gathered = torch.empty_like(strip, memory_format=torch.contiguous_format)
+    if strip.stride(1) == 1 and strip[0].numel() > 1:
+        # As matrices, which torch transposes block by block; its general copy takes half as long again.
+        for of_picture, picture in zip(gathered, strip, strict=True):
+            of_picture.flatten(1).copy_(picture.permute(1, 2, 0).flatten(0, 1).t())
+    else:
+        gathered.copy_(strip)
+    return gathered.to(dtype)
 
 
 def _windows_2d(padded: Tensor, rows: slice) -> Iterator[Tensor]:

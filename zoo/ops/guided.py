@@ -34,7 +34,7 @@ def guided_filter(x: Tensor, border: Literal["replicate", "reflect"], side: int 
         DataError: a side of ``x`` is too short to be mirrored.
     """
     radius = side // 2
-    if border == "reflect" and min(x.shape[-2:]) <= radius:
+    if border == "reflect" and any(length <= radius for length in x.shape[-2:]):
         height, width = x.shape[-2:]
         raise DataError(
             f"a picture of {width}x{height} is too small for the guided filter's mirrored border: "

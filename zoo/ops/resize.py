@@ -12,6 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from zoo.ops.portable import is_exporting
 from zoo.precision import accumulation_dtype, without_autocast
 
 
@@ -31,6 +32,8 @@ def imresize(x: Tensor, scale: float | Fraction) -> Tensor:
         their order, each product rounded by itself, so equal inputs give equal bits on any number of threads.
     """
     dtype = accumulation_dtype(x)
+    if is_exporting():
+        return _enlarge(x.to(dtype), scale)
     with without_autocast(x):
         for axis in (-2, -1):
             length = x.shape[axis]
@@ -41,6 +44,26 @@ def imresize(x: Tensor, scale: float | Fraction) -> Tensor:
             for index, weight in zip(indices[1:], weights[1:], strict=True):
                 resized = resized + x.index_select(axis, index) * weight.view(shape)
             x = resized
+    return x
+
+
+def _enlarge(x: Tensor, scale: float | Fraction) -> Tensor:
+    """As :func:`imresize` for a whole number, by slices: sides may be symbols, and have at least 2 samples."""
+    assert scale == int(scale), f"resizing by {scale} can't be exported"
+    if scale == 1:
+        return x
+    # Output d of each input sample lies this far behind it; the kernel reaches 2 samples.
+    distances = [(d + 0.5) / scale - 0.5 for d in range(int(scale))]
+    for axis in (-2, -1):
+        length = x.shape[axis]
+        border = [x.narrow(axis, first, 1) for first in (1, 0, length - 1, length - 2)]
+        mirrored = torch.cat([*border[:2], x, *border[2:]], axis)
+        resized = x.new_zeros(())
+        for tap in range(-2, 3):
+            weight = _keys_kernel(x.new_tensor([distance - tap for distance in distances]))
+            samples = mirrored.narrow(axis, tap + 2, length).unsqueeze(-1)
+            resized = resized + samples * weight
+        x = resized.transpose(-1, -2).flatten(-3, -2) if axis == -2 else resized.flatten(-2)
     return x
 
 

@@ -1,0 +1,1 @@
+"""SDR video and photographs to HDR files."""
