@@ -19,6 +19,7 @@ import yaml
 from callbacks.save_checkpoints import OPTIMIZERS
 from datamodules.embedded import embedded_scenes
 from datamodules.making import make_set
+from tests.training import leave_scores_out
 from zoo.fit import main
 from zoo.modules import DeepSRITMModule
 from zoo.runs import CLAIMED
@@ -51,8 +52,7 @@ def small_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick() -> Iterator[None]:
     """Leave the scores of starting weights and baselines out: they have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("callbacks.run_report._score", lambda *args, **options: ({"raw": 1.0, "matched": 1.0}, 2))
-        patch.setattr("callbacks.run_report.RunReport._draw", lambda *args: [])
+        leave_scores_out(patch)
         patch.setenv(CLAIMED, "")  # so that it is restored afterwards
         patch.delenv(CLAIMED)
         yield

@@ -15,7 +15,7 @@ import zoo
 from callbacks.run_report import _score
 from datamodules.embedded import embedded_scenes
 from datamodules.making import make_set
-from tests.training import Trainer, random_codes
+from tests.training import Trainer, leave_scores_out, random_codes
 from tests.wandb_records import history, offline_files
 from zoo.fit import FitCLI, main
 from zoo.modules import JSINetModule
@@ -98,7 +98,8 @@ def test_a_run_starts_from_given_weights_in_the_second_stage(
     assert set(report["samples_per_second"]) == {"stage_2"}
 
 
-def test_a_budget_becomes_epochs_that_the_config_keeps(recipe: Path) -> None:
+def test_a_budget_becomes_epochs_that_the_config_keeps(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_scores_out(monkeypatch)
     run = ["--run_dir", "runs/b-N", "--trainer.logger", "false", "--budget", "0.1"]
     assert main(["--config", str(recipe), *JSINET, *run]) == 0
     kept = yaml.safe_load(Path("runs/b-1/config.yaml").read_text())
@@ -123,8 +124,9 @@ def test_a_series_without_a_run_has_no_last(recipe: Path, capsys: pytest.Capture
 
 
 def test_a_run_that_diverges_stops_and_keeps_its_last_good_state(
-    recipe: Path, capsys: pytest.CaptureFixture[str]
+    recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    leave_scores_out(monkeypatch)
     explode = ["--model.rates", "[{peak: 1e-4, shape: steps, at: [0.3], factor: 1e30}]", "--average", "null"]
     assert main(["--config", str(recipe), *JSINET, *explode, "--trainer.logger", "false"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()

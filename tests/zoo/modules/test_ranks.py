@@ -53,7 +53,9 @@ def test_ranks_with_different_data_keep_identical_parameters_across_the_switch(
     assert_identical(first, second)
 
 
-@pytest.mark.parametrize(("case", "shared"), [("jsinet", False), ("deep_sritm", False), ("jsigan", True)])
+@pytest.mark.parametrize(
+    ("case", "shared"), [("jsinet", False), ("deep_sritm", False), pytest.param("jsigan", True, marks=pytest.mark.slow)]
+)
 def test_two_ranks_equal_one_process_in_losses_and_parameters(
     root: Path, tmp_path: Path, case: str, shared: bool
 ) -> None:
