@@ -10,6 +10,7 @@ from typing import Any
 
 from zoo.ablation.running import Run
 from zoo.ablation.tables import METRICS, Ablation, Budget, Column
+from zoo.errors import ConfigError
 from zoo.evaluation.tables import table
 
 _TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM"}
@@ -20,11 +21,20 @@ Scores = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 
 def gather(ablation: Ablation, runs: Sequence[Run]) -> Scores:
-    """The results there are."""
+    """The results there are.
+
+    Raises:
+        ConfigError: they are of different data, so that nothing could be compared.
+    """
     scores: dict[str, dict[int, Any]] = {column.name: {} for column in ablation.columns}
+    data: dict[str, Run] = {}
     for run in runs:
         if (result := run.result) is not None:
             scores[run.column][run.seed] = result
+            data.setdefault(result.get("data", ""), run)
+    if len(data) > 1:
+        first, second, *_ = data.values()
+        raise ConfigError(f"{first.folder} and {second.folder} are of different data: give another -o, or remove one")
     return scores
 
 

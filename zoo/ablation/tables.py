@@ -154,7 +154,7 @@ def read_ablation(name: str) -> Ablation:
         common = content["recipe"]
         columns = [
             Column(
-                letter,
+                str(letter),
                 entry["title"],
                 entry.get("paper", {}),
                 entry.get("second_stage", content.get("second_stage")),

@@ -11,7 +11,7 @@ from zoo.evaluation.models import ModelRequest, load_model, parse_model
 from zoo.evaluation.report import Evaluation, Request, evaluate
 from zoo.evaluation.sets import open_sets
 from zoo.evaluation.tables import cost_cells, digits_of, table
-from zoo.metrics import Suite
+from zoo.metrics import METRICS, Suite
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,9 @@ def evaluate_table(name: str, request: Request) -> PaperResult | None:
             is_first = evaluation is not None
             if evaluation is not None:
                 result.evaluations[scale] = evaluation
+    for model in given:
+        if all(model.label not in [each.label for each in e.models] for e in result.evaluations.values()):
+            result.missing.setdefault(model.label, f"it has scale {model.scale}, of which nothing was evaluated")
     if not is_first:
         return None
     if not result.evaluations:
@@ -191,6 +194,8 @@ def _metrics(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """Those that can run here, and why the others can't."""
     usable, notes = [], []
     for name in names:
+        if name not in METRICS:
+            Suite([name])  # says which there are
         try:
             Suite([name])
         except ConfigError as error:
@@ -206,7 +211,8 @@ def _models(rows: Sequence[PaperRow], given: Sequence[ModelRequest], scale: int,
     """Labels of the models at a scale, the paper's rows first."""
     models = []
     for row in rows:
-        chosen = next((model for model in given if _of_row(model.name) == row.model), None)
+        own = [model for model in given if _of_row(model.name) == row.model]
+        chosen = own[0] if own else None
         try:
             request = chosen or parse_model(row.model)
             if chosen is None and "+" in row.model:  # to build its 43 million parameters takes seconds
@@ -219,6 +225,7 @@ def _models(rows: Sequence[PaperRow], given: Sequence[ModelRequest], scale: int,
             result.missing[row.model] = needs if isinstance(error, WeightsError) else str(error)
             continue
         models.append(request.label)
+        models += [model.label for model in own[1:]]  # rows of their own
         result.labels[row.model] = request.label
     names = {row.model for row in result.paper.rows}
     own = [model for model in given if _of_row(model.name) not in names and model.scale in (None, scale)]

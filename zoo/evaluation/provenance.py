@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -13,13 +14,29 @@ import torch
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGES = ("sritm-zoo", "torch", "torchmetrics", "numpy", "scipy", "h5py", "av", "opencv-python-headless", "cvvdp")
 # What scores follow from, beside weights and data.
-_SCORING = ("zoo/baselines", "zoo/color", "zoo/metrics", "zoo/nets", "zoo/ops", "zoo/precision.py", "datamodules")
+_SCORING = (
+    "datamodules",
+    "zoo/baselines",
+    "zoo/color",
+    "zoo/evaluation/running.py",
+    "zoo/evaluation/sets.py",
+    "zoo/metrics",
+    "zoo/nets",
+    "zoo/ops",
+    "zoo/precision.py",
+    "zoo/registry.py",
+    "zoo/signal.py",
+    "zoo/weights.py",
+)
 
 
 @cache  # what is edited while an evaluation runs has no part in it
 def code_digest() -> str:
-    """SHA-256 in hex of the source files that scores follow from, which a commit doesn't tell of a changed checkout."""
-    digest = hashlib.sha256()
+    """SHA-256 in hex of the source files and packages that scores follow from.
+
+    A commit doesn't tell of a changed checkout.
+    """
+    digest = hashlib.sha256(json.dumps(packages()).encode())
     for name in _SCORING:
         path = _ROOT / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:

@@ -140,9 +140,12 @@ def _grid(result: Robustness, metric: str) -> tuple[list[str], list[list[str]]]:
     for index, model in enumerate(first.models):
         means = [evaluation.models[index].means.get(metric) for evaluation in result.evaluations.values()]
         known = [estimate.mean for estimate in means if estimate is not None]
-        worst = min(known) if higher else max(known)
+        worst, spread_of = "-", "-"
+        if known:
+            worst = f"{min(known) if higher else max(known):.{digits}f}"
+            spread_of = f"{max(known) - min(known):.{digits}f}"
         cells = ["-" if estimate is None else f"{estimate.mean:.{digits}f}" for estimate in means]
-        rows.append([model.label, *cells, f"{worst:.{digits}f}", f"{max(known) - min(known):.{digits}f}"])
+        rows.append([model.label, *cells, worst, spread_of])
     return ["model", *result.evaluations, "worst", "spread"], rows
 
 

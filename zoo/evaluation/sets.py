@@ -16,12 +16,12 @@ from torch import Tensor
 
 from datamodules.cache import ShardCache
 from datamodules.embedded import embedded_scenes
-from datamodules.manifest import MANIFEST, SPLITS
+from datamodules.manifest import MANIFEST
 from datamodules.pairs import PRESET, PairMaker
 from datamodules.presets import Preset, preset
 from datamodules.reader import ShardReader
 from datamodules.remote import is_remote
-from datamodules.scenes import Reading, Scene, find_scenes, read_split
+from datamodules.scenes import Reading, Scene, find_scenes
 from datamodules.sets import ShardSet, open_set
 from datamodules.shards import sha256_of
 from datamodules.sources import KaistMat, Source, scene_name
@@ -162,7 +162,8 @@ class SourceFrames:
         if not usable:
             raise next(source for source in self._sources if isinstance(source, DataError))
         digests = [_digest_of_source(source) for source in self._sources]
-        self.digest = _digest([pairing.name, scale, [scene.name for scene in scenes], digests, repr(scenes[0].reading)])
+        readings = [repr(scene.reading) for scene in scenes]
+        self.digest = _digest([pairing.name, scale, [scene.name for scene in scenes], digests, readings])
         self.facts = {
             "kind": "sources",
             "preset": pairing.name,
@@ -314,6 +315,8 @@ def open_sets(
             raise ConfigError(f"scene {twice} is there twice; name each source once")
         named = [name if name != EMBEDDED else f"{name} ({'+'.join(splits)})" for name in data]
         sets.append(SourceFrames(" + ".join(named), scenes, scale or 2, pairing))
+    if not sets:
+        raise ConfigError(f"{', '.join(data)} holds nothing under --split {' '.join(splits)}")
     return sets[0] if len(sets) == 1 else JoinedSets(sets)
 
 
@@ -325,10 +328,6 @@ def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
 
 def _scenes_of_split_file(file: Path, splits: Sequence[str], reading: Reading) -> list[Scene]:
     """The sources of some splits; what isn't there is an error, since a figure is of the whole split."""
-    if set(splits) <= set(SPLITS):
-        by_split = read_split(file, [], reading)
-        _check_splits(str(file), splits, {split: scenes for split, scenes in by_split.items() if scenes})
-        return [scene for split in splits for scene in by_split[split]]
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         listed = {name: entries for name, entries in content.items() if isinstance(entries, list)}

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
-from zoo.ablation.report import table_text
+import pytest
+
+from zoo.ablation.column import RESULT_NAME
+from zoo.ablation.report import gather, table_text
+from zoo.ablation.running import Run
 from zoo.ablation.tables import Ablation, Budget, Column
+from zoo.errors import ConfigError
 
 RECIPE: dict[str, Any] = {"scale": 2, "data": {"root": "embedded", "crop": [80], "batch_size": 8}}
 
@@ -48,3 +55,14 @@ def test_one_seed_has_no_deviation_and_a_table_without_results_is_still_one() ->
     assert " 20.00 |" in row
     assert "±" not in row
     assert "seeds none yet; scored on nothing yet" in table_text(ablation, Budget(300), {"a": {}, "b": {}})
+
+
+def test_runs_of_different_data_are_not_compared(tmp_path: Path) -> None:
+    ablation = Ablation("t", "Table", (column("a", 30.0),))
+    runs = [Run("a", seed, tmp_path / f"a-seed{seed}") for seed in (0, 1)]
+    for run, data in zip(runs, ("one", "other"), strict=True):
+        run.folder.mkdir()
+        (run.folder / RESULT_NAME).write_text(json.dumps(result(20.0) | {"data": data}))
+    assert list(gather(ablation, runs[:1])["a"]) == [0]
+    with pytest.raises(ConfigError, match=r"a-seed0 and \S+a-seed1 are of different data: give another -o"):
+        gather(ablation, runs)

@@ -85,6 +85,17 @@ def test_a_split_file_may_have_splits_of_its_own(tmp_path: Path) -> None:
         open_sets([str(tmp_path / "split.json")], ["theirs"])
 
 
+def test_a_source_of_a_split_that_is_gone_is_no_smaller_split(tmp_path: Path) -> None:
+    there = {"file": str(PHOTOGRAPHS / "sunrise_1k.exr"), "scene": "sunrise"}
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"test": [there, {"file": "gone.exr", "scene": "gone"}], "empty": []}))
+    opened = open_sets([str(split)])
+    assert [item.name for item in opened.items] == ["sunrise-00000", "gone-00000"]
+    assert isinstance(dict(opened.read(opened.items[1:]))[opened.items[1]], DataError)
+    with pytest.raises(ConfigError, match="holds nothing under --split empty"):
+        open_sets([str(split)], ["empty"])
+
+
 def test_several_sets_are_one_after_the_other(shards: Path, kaist: str) -> None:
     opened = open_sets([str(shards), kaist], scale=2)
     assert [item.name for item in opened.items] == [f"1/test-{i:05d}" for i in range(4)] + [
