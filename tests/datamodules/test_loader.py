@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -133,8 +134,16 @@ def test_frames_are_batched_once_each_and_by_size(sizes, batch_size):
         assert batches == [[position] for position in range(len(sizes))]
 
 
-def test_a_worker_outlives_what_stops_the_run_but_not_its_parent():
-    """A scheduler signals the whole group: the parent still needs the batch in hand, and then ends its workers."""
+def test_a_worker_outlives_what_stops_the_run_but_not_its_parent(root):
+    """A scheduler signals the whole group: the parent still needs the batch in hand, and then ends its workers.
+
+    In a process of its own, in which no other test has left a thread or a handler that could take the signals.
+    """
+    code = "from tests.datamodules.test_loader import signal_a_worker; signal_a_worker()"
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=120)
+
+
+def signal_a_worker():
     loader = make_loader(workers=1)
     iterator = run(loader, 0)
     batches = [next(iterator)]
