@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 from collections.abc import Sequence
 from math import isfinite, nan
 from pathlib import Path
@@ -16,6 +15,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from zoo.errors import ZooError
+from zoo.files import replacing
 from zoo.metrics import Suite
 from zoo.ranks import ranks
 from zoo.run_files import SCORES_NAME
@@ -147,10 +147,5 @@ def _read(path: Path, header: list[str]) -> list[list[str]]:
 
 def _write(path: Path, rows: list[list[str]]) -> None:
     """Write a table whole, or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)

@@ -14,8 +14,8 @@ from datamodules.manifest import FORMAT_VERSION, MANIFEST, SPLITS
 from datamodules.pairs import PRESET
 from datamodules.presets import preset
 from datamodules.scenes import Scene, read_split
-from datamodules.shards import sha256_of
 from zoo.errors import DataError
+from zoo.files import sha256_of
 from zoo.home import sritm_home
 
 logger = logging.getLogger(__name__)

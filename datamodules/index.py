@@ -19,8 +19,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from datamodules.manifest import ShardEntry
-from datamodules.shards import Sample, sha256_of
+from datamodules.shards import Sample
 from zoo.errors import DataError
+from zoo.files import sha256_of
 from zoo.home import sritm_home
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,10 @@ import torch
 from datamodules.manifest import ShardEntry
 from datamodules.pairs import Pair, PairMaker
 from datamodules.plan import Part, patches_of_frame, shot_of
-from datamodules.shards import Sample, is_whole, write_json, write_shard
+from datamodules.shards import Sample, is_whole, write_shard
 from datamodules.sources.frame import Frame
 from zoo.errors import DataError
+from zoo.files import write_json
 
 
 @dataclass(frozen=True)

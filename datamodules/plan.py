@@ -17,9 +17,9 @@ from datamodules.patches import GRID, PATCH_SIZE
 from datamodules.presets import Preset, frame_numbers, patch_count, preset
 from datamodules.progress import duration, file_size
 from datamodules.scenes import Scene
-from datamodules.shards import replacing, sha256_of, write_json
 from datamodules.sources.frame import Source
 from zoo.errors import ConfigError, DataError
+from zoo.files import replacing, sha256_of, write_json
 
 # Of about a shard: so much is redone after a kill, and a film gives many tasks.
 _PART_BYTES = 64 * 2**20

@@ -6,23 +6,17 @@ A sample is ``KEY.sdr.npy`` (uint8, h, w, 3), ``KEY.hdr.npy`` (uint16, H, W, 3),
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import webdataset
 
 from datamodules.manifest import ShardEntry
-
-UNFINISHED = ".unfinished"
-"""Ending of files that are being written; where the process was killed they stay behind and may be deleted."""
+from zoo.files import replacing, sha256_of
 
 
 class Sample(NamedTuple):
@@ -68,33 +62,9 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardEntry:
     return entry
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; the file takes the place of ``path`` when the block ends, or is removed."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}{UNFINISHED}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a small JSON file, which appears when it is whole."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-
 def is_whole(path: Path, entry: ShardEntry) -> bool:
     """Whether a shard is there and is what its entry says."""
     return path.is_file() and path.stat().st_size == entry.bytes and sha256_of(path) == entry.sha256
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _npy_bytes(array: np.ndarray) -> bytes:

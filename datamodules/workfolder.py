@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -14,8 +13,9 @@ from typing import Any
 from datamodules.manifest import ShardEntry
 from datamodules.plan import Survey, read_survey
 from datamodules.scenes import Scene
-from datamodules.shards import UNFINISHED, is_whole, write_json
+from datamodules.shards import is_whole
 from zoo.errors import DataError
+from zoo.files import UNFINISHED, lock, write_json
 
 
 class WorkFolder:
@@ -51,13 +51,9 @@ class WorkFolder:
             OSError: it can't be written.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DataError(f"another process is making a set in {self.path}; wait for it") from error
-            except OSError:
-                pass  # a file system without locks: two processes at once would only do the same work twice
+        with (self.path / "lock").open("w") as file:
+            if not lock(file):  # without locks two processes at once would only do the same work twice
+                raise DataError(f"another process is making a set in {self.path}; wait for it")
             self._check(facts)
             for folder in (self.surveys, self.parts, self.set, self.dealt):
                 folder.mkdir(exist_ok=True)

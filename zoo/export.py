@@ -27,7 +27,9 @@ from torch import Tensor, nn
 
 import zoo
 from zoo import hub
+from zoo.convert.tiling import free_memory
 from zoo.errors import ConfigError, ZooError
+from zoo.files import sha256_of
 from zoo.registry import find_weights
 from zoo.signal import Signal
 
@@ -169,7 +171,7 @@ def _network(name: str, weights: str | os.PathLike[str] | None, untrained: bool)
         net = zoo.load(name, weights=weights)
         stated = hub.header_of(Path(weights)).get("__metadata__", {})
         facts |= {key: _text(stated[key]) for key in ("tag", "license") if key in stated}
-        facts["sha256"] = hub.sha256_of(Path(weights))
+        facts["sha256"] = sha256_of(Path(weights))
     else:
         published = find_weights(name)[0]
         net = zoo.load(published.full_name)
@@ -278,16 +280,8 @@ def _picture(height: int, width: int, signal: Signal) -> Tensor:
 
 def _large(scale: int) -> tuple[int, int]:
     """The largest size to compare at that half of the memory allows."""
-    pixels = _free_memory() / 2 / (_BYTES[0] + _BYTES[1] * scale**2)
+    pixels = free_memory(torch.device("cpu")) / 2 / (_BYTES[0] + _BYTES[1] * scale**2)
     return next((size for size in _LARGE if size[0] * size[1] <= pixels), _LARGE[-1])
-
-
-def _free_memory() -> int:
-    """Bytes; as much as there is at all where the system doesn't say."""
-    try:
-        return 1024 * int(re.findall(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[0])
-    except (OSError, IndexError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 _EXAMPLES = """\

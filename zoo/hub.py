@@ -7,7 +7,6 @@ user's cache each file has its line of the index beside it, ``NAME.TAG.json``, s
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -17,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 from zoo.errors import WeightsError
+from zoo.files import sha256_of, write_json
 from zoo.home import sritm_home, user_cache
 from zoo.hub_index import INDEX_NAME, Weights, default_tag, fields_of, file_name, parse_index, weights_of
 from zoo.runs import is_first_process
@@ -81,12 +80,6 @@ def record(name: str, tag: str, license: str, source: str = "") -> Weights:
     weights = Weights(name, tag, path.name, sha256_of(path), path.stat().st_size, license, source=source)
     _write_note(weights)
     return weights
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def known(name: str | None = None) -> list[Weights]:
@@ -314,13 +307,7 @@ def _note_path(weights: Weights) -> Path:
 
 
 def _write_note(weights: Weights) -> None:
-    path = _note_path(weights)
-    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid4().hex[:8]}.part")
-    try:
-        part.write_text(json.dumps(fields_of(weights), ensure_ascii=False), encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_json(_note_path(weights), fields_of(weights))
 
 
 def _shipped_index() -> list[Weights]:

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from datamodules.shards import replacing, write_json
 from zoo.errors import ConfigError, WeightsError
 from zoo.evaluation.command import parser, request_from
 from zoo.evaluation.provenance import device_name
 from zoo.evaluation.report import DEFAULT_METRICS, Evaluation, Request, evaluate, resolve_device
 from zoo.evaluation.statistics import Estimate
 from zoo.evaluation.tables import json_content
-from zoo.hub import IMPORTED, SHIPPED, sha256_of
+from zoo.files import replacing, sha256_of, write_json
+from zoo.hub import IMPORTED, SHIPPED
 from zoo.hub_index import INDEX_NAME, Weights, file_name, index_text, parse_index
 from zoo.model_card import README, Score, card_text, folder_text
 from zoo.weights import read_weights, weights_bytes

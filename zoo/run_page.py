@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from zoo.charts import line_chart, number_text, sparkline
 from zoo.errors import ConfigError
+from zoo.files import replacing
 from zoo.run_files import (
     REPORT_NAME,
     SCORES_NAME,
@@ -77,12 +78,8 @@ def write_page(run_dir: str | os.PathLike[str]) -> Path:
     if not (folder / CONFIG_NAME).is_file():
         raise ConfigError(f"{folder} is no folder of a run: it has no {CONFIG_NAME}")
     path = folder / PAGE_NAME
-    part = path.with_name(f"{PAGE_NAME}.part")
-    try:
-        part.write_text(_page(folder), encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(_page(folder), encoding="utf-8")
     return path
 
 

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 from zoo.errors import ConfigError
+from zoo.files import lock
 
 logger = logging.getLogger(__name__)
 
@@ -147,27 +148,16 @@ def _take(path: Path) -> None:
 
 def _lock(path: Path) -> None:
     """Keep other processes of this machine out of a folder, for as long as this one lives."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    if path.resolve() in _locks:
+    if os.name == "nt" or path.resolve() in _locks:  # Windows opens no folders
         return
     folder = os.open(path, os.O_RDONLY)
     end = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() < end:
-                time.sleep(0.2)
-                continue
+    while not lock(folder):
+        if time.monotonic() > end:
             os.close(folder)
-            raise ConfigError(f"{path} is being written by another process: wait for it, or stop it") from None
-        except OSError:  # a file system without locks
-            pass
-        _locks[path.resolve()] = folder
-        return
+            raise ConfigError(f"{path} is being written by another process: wait for it, or stop it")
+        time.sleep(0.2)
+    _locks[path.resolve()] = folder
 
 
 def release_run_dir(run_dir: Path) -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from datamodules import index as index_module
 from datamodules.index import open_index, read_sample, scan_shard
 from datamodules.manifest import Manifest, ShardEntry
-from datamodules.shards import sha256_of, write_shard
+from datamodules.shards import write_shard
 from zoo.errors import DataError
+from zoo.files import sha256_of
 
 
 @pytest.fixture

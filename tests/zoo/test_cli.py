@@ -10,6 +10,7 @@ import torch
 import zoo
 from zoo import hub
 from zoo.cli import main
+from zoo.files import sha256_of
 from zoo.hub_index import Weights, file_name, index_text
 from zoo.weights import weights_bytes
 
@@ -32,7 +33,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.write_bytes(weights_bytes(state, {"name": NAME, "tag": tag}))
         scores = {"psnr": 40.126, "psnr_matched": 41.5}
         command = f"python tools/evaluate.py --model {NAME}.{tag}"
-        size, digest = path.stat().st_size, hub.sha256_of(path)
+        size, digest = path.stat().st_size, sha256_of(path)
         entries.append(Weights(NAME, tag, path.name, digest, size, "CC0-1.0", scores, "embedded test", command))
     (folder / "index.json").write_text(index_text(entries))
     return folder

@@ -15,6 +15,7 @@ from zoo import hub
 from zoo.cli import main as sritm
 from zoo.errors import ConfigError
 from zoo.export import METADATA, OPSET, Parity, export, main
+from zoo.files import sha256_of
 from zoo.hub_index import Weights, file_name, index_text
 from zoo.ops import dynamic_upsample_2d, dynamic_upsample_separable, imresize, portable
 from zoo.ops.resize import _enlarge
@@ -82,7 +83,7 @@ def test_a_torch_file_takes_any_size_and_says_what_it_is(tmp_path: Path, state: 
         "name": SMALLEST,
         "tag": "mine",
         "license": "CC0-1.0",
-        "sha256": hub.sha256_of(weights),
+        "sha256": sha256_of(weights),
         "scale": "2",
         "halo": "7 7",
         "input_signal": "bt709-bt1886-ycbcr709-narrow-8",
@@ -117,7 +118,7 @@ def test_published_weights_are_named_with_their_licence(
     hub.SHIPPED.mkdir()
     path = hub.SHIPPED / file_name(SMALLEST, "preview")
     write_weights(path, state, {"name": SMALLEST})
-    entry = Weights(SMALLEST, "preview", path.name, hub.sha256_of(path), path.stat().st_size, "CC-BY-4.0")
+    entry = Weights(SMALLEST, "preview", path.name, sha256_of(path), path.stat().st_size, "CC-BY-4.0")
     (hub.SHIPPED / "index.json").write_text(index_text([entry]))
 
     (parity,) = export(SMALLEST, tmp_path / "net.pt2", "torch", half=True, sizes=[(5, 7)])
@@ -221,7 +222,7 @@ def test_what_is_compared_by_default_fits_into_the_memory(
     state: dict[str, Tensor],
     unconverted: object,
 ) -> None:
-    monkeypatch.setattr("zoo.export._free_memory", lambda: gigabytes * 1e9)
+    monkeypatch.setattr("zoo.export.free_memory", lambda device: gigabytes * 1e9)
     monkeypatch.setattr("zoo.export._compare", lambda run, net, *size: Parity(size[:2], 0, 0, 0, 0, 0))
     sizes = [parity.size for parity in export(SMALLEST, tmp_path / "net.pt2", "torch", untrained=True)]
     assert sizes == [(45, 61), (width * 9 // 16, width)]

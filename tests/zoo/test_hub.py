@@ -24,6 +24,7 @@ import zoo
 from tests.zoo.mirror import Mirror
 from zoo import hub, hub_transfer
 from zoo.errors import ConfigError, UnknownModelError, WeightsError
+from zoo.files import sha256_of
 from zoo.hub_index import Weights, default_tag, file_name, index_text, parse_index
 from zoo.weights import weights_bytes
 
@@ -57,7 +58,7 @@ def put(folder: Path, *files: tuple[str, bytes], license: str = "CC0-1.0") -> li
     for tag, content in files:
         path = folder / file_name(NAME, tag)
         path.write_bytes(content)
-        entries.append(Weights(NAME, tag, path.name, hub.sha256_of(path), len(content), license))
+        entries.append(Weights(NAME, tag, path.name, sha256_of(path), len(content), license))
     (folder / "index.json").write_text(index_text(entries))
     return entries
 
@@ -407,7 +408,7 @@ def test_a_killed_process_leaves_no_file_and_does_not_hold_up_the_next(mirror: M
 
 
 def test_what_a_dead_process_left_is_gone_on_with(mirror: Mirror, folder: Path) -> None:
-    content, digest = (folder / FILE).read_bytes(), hub.sha256_of(folder / FILE)
+    content, digest = (folder / FILE).read_bytes(), sha256_of(folder / FILE)
     hub.cache_folder().mkdir(parents=True)
     for name, age in (("1-a", 3600), ("2-b", 0)):  # of a dead process, of one that may live
         part = hub.cache_folder() / f".{FILE}.{digest[:12]}.{name}.part"

@@ -24,6 +24,7 @@ from tests.zoo.mirror import Mirror
 from zoo import hub, publish
 from zoo.errors import WeightsError
 from zoo.evaluation.command import main as evaluate
+from zoo.files import sha256_of
 from zoo.fit import main as fit
 from zoo.hub_index import parse_index
 from zoo.weights import read_weights, write_weights
@@ -131,7 +132,7 @@ def test_a_run_is_trained_scored_published_served_and_loaded_by_name(
     assert again["sha256"] == weights.sha256
     kept = read_weights(site / "jsinet_x2.v1.safetensors")
     assert {tensor.dtype for tensor in kept[0].values()} == {torch.float16}
-    assert kept[1]["published_from"] == hub.sha256_of(trained)
+    assert kept[1]["published_from"] == sha256_of(trained)
     assert (site / "jsinet_x2.v1.yaml").read_bytes() == Path("runs/tiny/config.yaml").read_bytes()
 
 
@@ -320,7 +321,7 @@ def test_weights_of_no_use_are_refused(site: Path, capsys: pytest.CaptureFixture
     state = zoo.create(NAME).state_dict()
     write_weights(Path("w.safetensors"), {key: tensor * 1e30 for key, tensor in state.items()}, metadata())
     scores = json.loads(Path("results/scores.json").read_text())
-    scores["models"][0]["sha256"] = hub.sha256_of(Path("w.safetensors"))
+    scores["models"][0]["sha256"] = sha256_of(Path("w.safetensors"))
     Path("results/scores.json").write_text(json.dumps(scores))
     assert run() == 2
     assert "gives NaN or infinity on black, white or noise" in capsys.readouterr().err

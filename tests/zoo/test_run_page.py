@@ -309,7 +309,7 @@ def test_a_browser_draws_the_curves_sorts_the_table_and_goes_through_the_panels(
     html = write_page(run).read_text(encoding="utf-8")
     (run / "used.html").write_text(html.replace("</body>", f"{USE}</body>"), encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
-    options += ["--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom"]
+    options += ["--window-size=1400,1000", "--virtual-time-budget=30000", "--dump-dom"]
     dumped = subprocess.run(
         [str(CHROMIUM), *options, (run / "used.html").as_uri()], capture_output=True, text=True, timeout=120, check=True
     ).stdout

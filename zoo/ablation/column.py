@@ -20,9 +20,9 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from callbacks import PublishWeights, RunReport
 from callbacks.stop_request import RunStopped
-from datamodules.shards import write_json
 from zoo.ablation.tables import METRICS
 from zoo.errors import ConfigError, ZooError
+from zoo.files import write_json
 from zoo.fit import FitCLI
 from zoo.fit.dashboards import close
 from zoo.metrics import Suite

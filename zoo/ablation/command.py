@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from datamodules.shards import replacing, write_json
 from zoo.ablation.report import gather, table_text
 from zoo.ablation.running import plan_runs, train_all
 from zoo.ablation.tables import TABLES, Budget, read_ablation
 from zoo.errors import ConfigError, ZooError
+from zoo.files import replacing, write_json
 from zoo.runs import git_commit
 
 _EXAMPLES = """\

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import yaml
 from zoo.ablation.column import RECIPE_NAME, read_result
 from zoo.ablation.tables import Ablation, Budget
 from zoo.errors import ConfigError
+from zoo.files import lock
 from zoo.runs import CLAIMED
 
 LOG_NAME = "log.txt"
@@ -91,13 +91,13 @@ def train_all(
     """
     waiting = [run for run in runs if run.result is None]
     active: dict[int, tuple[Run, subprocess.Popen[bytes]]] = {}  # by the place among the jobs
-    with _held(output) as lock:
+    with _held(output) as held:
         try:
             while waiting or active:
                 for place in (place for place in range(jobs) if place not in active):
                     if waiting:
                         run = waiting.pop(0)
-                        active[place] = run, _start(run, group, jobs, place, lock)
+                        active[place] = run, _start(run, group, jobs, place, held)
                 time.sleep(_LOOK)
                 for place, (run, process) in list(active.items()):
                     if process.poll() is not None:
@@ -113,17 +113,13 @@ def train_all(
 @contextmanager
 def _held(output: Path) -> Iterator[IO[str]]:
     """Hold the folder, here and in the processes that inherit the open file: they may outlive a killed parent."""
-    with (output / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"another process trains in {output}: wait for it, or give another -o") from error
-        except OSError:
-            pass  # a file system without locks
-        yield lock
+    with (output / ".lock").open("w") as file:
+        if not lock(file):
+            raise ConfigError(f"another process trains in {output}: wait for it, or give another -o")
+        yield file
 
 
-def _start(run: Run, group: str, jobs: int, place: int, lock: IO[str]) -> subprocess.Popen[bytes]:
+def _start(run: Run, group: str, jobs: int, place: int, held: IO[str]) -> subprocess.Popen[bytes]:
     # Another run's folder, and another run's W&B process, which wouldn't write this one's records.
     environment = {key: value for key, value in os.environ.items() if key not in (CLAIMED, "WANDB_SERVICE")}
     environment["WANDB_RUN_GROUP"] = group
@@ -141,7 +137,7 @@ def _start(run: Run, group: str, jobs: int, place: int, lock: IO[str]) -> subpro
             stdout=log,
             stderr=log,
             env=environment,
-            pass_fds=(lock.fileno(),),
+            pass_fds=(held.fileno(),),
             # A terminal's Ctrl-C comes to this process alone, which passes on one signal: a second would cut the
             # saving short.
             start_new_session=True,

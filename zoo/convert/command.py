@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.progress import ProgressHandler
-from datamodules.shards import replacing
 from zoo.convert.formats import CODECS
 from zoo.convert.job import convert
 from zoo.convert.request import Progress, Request
 from zoo.convert.stills import STILLS
 from zoo.errors import ConfigError, ZooError
+from zoo.files import replacing
 from zoo.signal import Signal
 
 logger = logging.getLogger("zoo.convert")

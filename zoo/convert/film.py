@@ -15,7 +15,6 @@ import av
 import torch
 
 from datamodules.executors import InlineExecutor, open_workers
-from datamodules.shards import UNFINISHED
 from zoo.convert.bars import Bars, find_bars
 from zoo.convert.checking import Checked, check_file
 from zoo.convert.encoding import Geometry
@@ -28,6 +27,7 @@ from zoo.convert.reading import display_rotation, open_sdr_video
 from zoo.convert.request import Listener, Progress, Report, Request, bytes_text, size_text
 from zoo.convert.work import PartsFolder
 from zoo.errors import ConfigError
+from zoo.files import UNFINISHED
 
 logger = logging.getLogger(__name__)
 

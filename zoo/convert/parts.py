@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datamodules.shards import replacing, write_json
 from zoo.color import quantize, subsample_chroma
 from zoo.convert.bars import Bars, blacken
 from zoo.convert.encoding import Geometry, Planes, decode, encode
@@ -26,6 +25,7 @@ from zoo.convert.reading import SDRVideo
 from zoo.convert.tiling import TiledNet
 from zoo.errors import DataError
 from zoo.evaluation.models import load_model, parse_model
+from zoo.files import replacing, write_json
 from zoo.rgb import Pipeline
 
 _AUTOCAST = {"bf16": torch.bfloat16, "16": torch.float16}

@@ -16,7 +16,6 @@ import numpy as np
 import OpenEXR
 import torch
 
-from datamodules.shards import replacing
 from zoo.color import pq_decode
 from zoo.convert.gainmap_jpeg import ultra_hdr
 from zoo.convert.hdr10 import MASTERING_DISPLAY
@@ -26,6 +25,7 @@ from zoo.convert.parts import Model, open_converter
 from zoo.convert.photographs import SUFFIXES, Photograph, read_photograph
 from zoo.convert.request import Listener, Progress, Report, Request, bytes_text, size_text
 from zoo.errors import ConfigError, DataError
+from zoo.files import replacing
 from zoo.signal import Signal
 
 logger = logging.getLogger(__name__)

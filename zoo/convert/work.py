@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from datamodules.shards import UNFINISHED, write_json
 from zoo.errors import DataError
+from zoo.files import UNFINISHED, lock, write_json
 
 
 class PartsFolder:
@@ -44,13 +43,9 @@ class PartsFolder:
             OSError: it can't be written.
         """
         self.path.mkdir(exist_ok=True)
-        with (self.path / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DataError(f"another process is writing to {self.path}; wait for it") from error
-            except OSError:
-                pass  # a file system without locks: two processes at once would only do the same work twice
+        with (self.path / "lock").open("w") as file:
+            if not lock(file):  # without locks two processes at once would only do the same work twice
+                raise DataError(f"another process is writing to {self.path}; wait for it")
             self._check(facts)
             for rest in self.path.glob(f".*{UNFINISHED}"):
                 rest.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from datamodules.grading import given_code_units, reduce_sdr
 from datamodules.progress import Progress, counted
-from datamodules.shards import sha256_of
 from datamodules.sources import scene_name
 from datamodules.sources.decoding import decode_planes, open_video
 from datamodules.sources.shots import shot_starts
@@ -37,6 +36,7 @@ from zoo.evaluation.provenance import code_digest, device_name, packages
 from zoo.evaluation.report import Request, requested_models, resolve_device
 from zoo.evaluation.running import PRECISIONS, Scorer
 from zoo.evaluation.tables import precision_text, table
+from zoo.files import sha256_of
 from zoo.metrics import Suite
 from zoo.pictures import write_png
 from zoo.runs import git_commit

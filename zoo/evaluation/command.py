@@ -12,7 +12,6 @@ from pathlib import Path
 
 from datamodules.progress import ProgressHandler, counted
 from datamodules.scenes import Reading
-from datamodules.shards import replacing, write_json
 from zoo.errors import ZooError
 from zoo.evaluation.clips import clips_csv, clips_json, clips_text, describe_clips
 from zoo.evaluation.papers import TABLES, evaluate_table, table_text
@@ -28,6 +27,7 @@ from zoo.evaluation.robustness import (
 from zoo.evaluation.running import PRECISIONS
 from zoo.evaluation.sets import EMBEDDED
 from zoo.evaluation.tables import csv_text, json_content, markdown
+from zoo.files import replacing, write_json
 from zoo.metrics import METRICS
 from zoo.signal import Signal
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import zoo
-from datamodules.shards import sha256_of
 from zoo.errors import ConfigError, SignalError, UnknownModelError, WeightsError
+from zoo.files import sha256_of
 from zoo.registry import find_weights
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 from zoo.weights import WEIGHTS_NAME, read_weights

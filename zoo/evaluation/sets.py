@@ -23,10 +23,10 @@ from datamodules.reader import ShardReader
 from datamodules.remote import is_remote
 from datamodules.scenes import Reading, Scene, find_scenes
 from datamodules.sets import ShardSet, open_set
-from datamodules.shards import sha256_of
 from datamodules.sources import KaistMat, Source, scene_name
 from datamodules.sources.frame import Frame
 from zoo.errors import ConfigError, DataError, SignalError
+from zoo.files import sha256_of
 from zoo.home import sritm_home
 from zoo.ops.resize import imresize
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO

@@ -14,7 +14,8 @@ import numpy as np
 from torch import Tensor
 
 from zoo.errors import WeightsError
-from zoo.hub import IMPORTED, cached_path, record, sha256_of
+from zoo.files import sha256_of
+from zoo.hub import IMPORTED, cached_path, record
 from zoo.importers.matconvnet import read_dagnn
 from zoo.importers.parts import DISCRIMINATORS, MATCONVNET, TENSORFLOW, Part, check_parts, expected_parts, our_tensors
 from zoo.importers.tensorflow import Variable, index_path, read_checkpoint

@@ -13,35 +13,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tests.benchmarks.bench_networks import plain_2d, plain_separable
 from tests.golden_parameters import params, pictures
 from zoo.ops import dynamic, dynamic_upsample_2d, dynamic_upsample_separable
 
 # float32 against TensorFlow's float32; sums of 81 products.
 TOLERANCE = 2e-6
-
-
-def plain_2d(x: Tensor, filters: Tensor, scale: int) -> Tensor:
-    """The 2-D operator by ``F.unfold``: every tap's sample at once."""
-    batch, channels, height, width = x.shape
-    weights = filters.reshape(batch, 1, 81, scale**2, -1).softmax(2)
-    samples = F.unfold(x, 9, padding=4).view(batch, channels, 81, 1, -1)
-    out = (samples * weights).sum(2).reshape(batch, channels * scale**2, height, width)
-    return F.pixel_shuffle(out, scale)
-
-
-def plain_separable(x: Tensor, vertical: Tensor, horizontal: Tensor, scale: int) -> Tensor:
-    """The separable operator by ``F.unfold``."""
-    batch, channels, height, width = x.shape
-    sub = scale**2
-    columns = F.unfold(x, (41, 1), padding=(20, 0)).view(batch, channels, 1, 41, -1)
-    v = (columns * vertical.reshape(batch, 1, sub, 41, -1)).sum(3).reshape(batch, channels * sub, height, width)
-    rows = F.unfold(v, (1, 41), padding=(0, 20)).view(batch, channels, sub, 41, -1)
-    out = (rows * horizontal.reshape(batch, 1, sub, 41, -1)).sum(3).reshape(batch, channels * sub, height, width)
-    return F.pixel_shuffle(out, scale)
 
 
 OPERATORS = [
