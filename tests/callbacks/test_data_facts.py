@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader
 from callbacks import DataFacts
 from datamodules import SRITMDataModule
 from tests.training import Trainer, random_codes
-from tests.zoo.fit.conftest import photographs  # noqa: F401
 from zoo.modules import JSINetModule
 from zoo.optim import Rate
 
@@ -65,7 +64,7 @@ def test_samples_are_counted_over_epochs_and_resumed_runs(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("tolerate", [True, False])
-def test_tolerated_damage_is_counted(photographs: Path, tmp_path: Path, tolerate: bool) -> None:  # noqa: F811
+def test_tolerated_damage_is_counted(photographs: Path, tmp_path: Path, tolerate: bool) -> None:
     root = tmp_path / "set"
     root.mkdir()
     for path in photographs.iterdir():

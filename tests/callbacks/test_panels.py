@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from callbacks import Panels, StageSwitch, WeightAverage
 from tests.training import Callback, LightningModule, Trainer, random_codes
-from tests.zoo.fit.conftest import photographs, recipe  # noqa: F401
 from zoo.errors import ConfigError
 from zoo.fit import main
 from zoo.modules import DeepSRITMModule, JSIGANModule, JSINetModule
@@ -273,7 +272,7 @@ def test_numbers_that_can_not_be_are_refused(wrong: dict[str, int], message: str
 
 
 def test_a_run_from_a_recipe_leaves_panels_in_its_folder_and_in_wandb(
-    recipe: Path,  # noqa: F811
+    recipe: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("callbacks.run_report.BASELINES", ())  # their scores take most of such a run

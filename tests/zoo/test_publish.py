@@ -19,7 +19,6 @@ import zoo
 from datamodules.manifest import Manifest
 from datamodules.shards import Sample, write_shard
 from tests.zoo.evaluation.conftest import SIGNALS, smooth_codes, write_set
-from tests.zoo.fit.conftest import photographs, recipe  # noqa: F401 (fixtures)
 from tests.zoo.mirror import Mirror
 from zoo import hub, publish
 from zoo.errors import WeightsError
@@ -37,7 +36,7 @@ def metadata(name: str = NAME) -> dict[str, Any]:
     return {"name": name, "net": card.net, "args": {"scale": 2}, "input": card.input, "output": card.output}
 
 
-def with_small_frames(photographs: Path, folder: Path) -> Path:  # noqa: F811
+def with_small_frames(photographs: Path, folder: Path) -> Path:
     """The set's patches to train on, with two frames of 64x48 to validate on: whole ones take a minute here."""
     shutil.copytree(photographs, folder)
     frames = [
@@ -90,8 +89,8 @@ def run(*changes: str) -> int:
 
 
 def test_a_run_is_trained_scored_published_served_and_loaded_by_name(
-    recipe: Path,  # noqa: F811
-    photographs: Path,  # noqa: F811
+    recipe: Path,
+    photographs: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -5,10 +5,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.zoo.fit.conftest import photographs
-
-__all__ = ["mine", "photographs"]
-
 
 @pytest.fixture
 def mine(tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.wandb_records import offline_files, records
-from tests.zoo.ablation.conftest import mine, photographs  # noqa: F401
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def main(root: Path) -> Callable[[list[str]], int]:
 
 def test_columns_are_trained_side_by_side_and_one_that_fails_leaves_the_others(
     main: Callable[[list[str]], int],
-    mine: Path,  # noqa: F811
+    mine: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
     words = [str(mine), "--updates", "10", "--seeds", "3", "--jobs", "2", "-o", "out"]
@@ -48,7 +47,7 @@ def test_columns_are_trained_side_by_side_and_one_that_fails_leaves_the_others(
 
 def test_what_can_not_be_run_is_said_in_one_line(
     main: Callable[[list[str]], int],
-    mine: Path,  # noqa: F811
+    mine: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
     Path("out").mkdir()
