@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,7 +13,7 @@ _AHEAD = 2  # frames: a 4K frame takes 100 MB
 _LOOK_SECONDS = 0.1  # after which a thread sees that nobody wants its results any more
 
 
-def ahead(items: Iterable[T], count: int = _AHEAD) -> Iterator[T]:
+def ahead(items: Iterable[T], count: int = _AHEAD) -> Generator[T, None, None]:
     """Go through ``items`` in a thread of its own, up to ``count`` of them ahead.
 
     Yields:

@@ -6,6 +6,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,12 +168,9 @@ def make_part(task: Task, report: Report | None = None) -> Part:
     film = task.film
     watcher = Watcher(film.source.signal)
     frames = ahead(converted(film, task.numbers, task.number, watcher))
-    try:
-        with replacing(task.path) as temporary:
-            encode(temporary, _counted(frames, report), film.video_format, film.geometry)
-            levels = _read_back(temporary, film, task.numbers)
-    finally:
-        frames.close()  # type: ignore[attr-defined]
+    with closing(frames), replacing(task.path) as temporary:
+        encode(temporary, _counted(frames, report), film.video_format, film.geometry)
+        levels = _read_back(temporary, film, task.numbers)
     part = Part(
         first=task.numbers.start,
         frames=len(task.numbers),
@@ -189,16 +187,13 @@ def converted(film: Film, numbers: range, part: int, watcher: Watcher | None = N
     """Frames as they are to be written: time and planes of codes."""
     convert = open_converter(film.model, film.model.devices[part % len(film.model.devices)]).pipeline
     signal = film.video_format.signal
-    frames = ahead(film.source.frames(numbers))
-    try:
+    with closing(ahead(film.source.frames(numbers))) as frames:
         for time_, (_, sdr) in zip(film.times(numbers), frames, strict=True):
             hdr = convert(sdr[None], film.source.signal, output=signal)[0]
             hdr = blacken(hdr, sdr, film.bars, (film.source.signal, signal), film.model.scale)
             if watcher is not None and signal.transfer == "pq":
                 watcher.update(sdr, hdr)
             yield time_, to_planes(hdr, film.video_format)
-    finally:
-        frames.close()  # type: ignore[attr-defined]
 
 
 def to_planes(hdr: Tensor, video_format: VideoFormat) -> Planes:
@@ -266,14 +261,11 @@ def _read_back(path: Path, film: Film, numbers: range) -> LightLevels | None:
         meter = LightMeter(video_format.signal, SITING, film.bars.active(film.source.size, scale))
     wanted = film.times(numbers) if video_format.codec != "raw" else list(range(len(numbers)))
     times = []
-    frames = ahead(decode(path, video_format, film.geometry))
-    try:
+    with closing(ahead(decode(path, video_format, film.geometry))) as frames:
         for time_, planes in frames:
             times.append(time_)
             if meter is not None:
                 meter.update(planes)
-    finally:
-        frames.close()  # type: ignore[attr-defined]
     if times != wanted:
         raise DataError(
             f"{path.parent}: the encoder wrote {len(times)} frames of {len(wanted)}, or at other times; "
