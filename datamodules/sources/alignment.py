@@ -8,7 +8,8 @@ import logging
 import cv2
 import numpy as np
 
-from datamodules.sources.decoding import VideoFile, decode_planes, luma_plane
+from datamodules.sources.decoding import decode_planes, luma_plane
+from datamodules.sources.video_file import VideoFile
 from zoo.errors import DataError
 
 logger = logging.getLogger(__name__)

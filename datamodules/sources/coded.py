@@ -16,9 +16,9 @@ from av.video.frame import VideoFrame
 from einops import rearrange
 from torch import Tensor
 
-from datamodules.sources.decoding import Tags
 from datamodules.sources.frame import Picture
 from datamodules.sources.tagged_signal import HDR_TRANSFERS, check_range, chroma_siting, tagged_signal
+from datamodules.sources.video_stream import Tags
 from zoo.color.chroma import upsample_chroma
 from zoo.errors import DataError
 from zoo.signal import Signal

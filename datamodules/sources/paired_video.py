@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.sources.alignment import check_alignment
-from datamodules.sources.decoding import VideoFile, decode_planes, open_video
+from datamodules.sources.decoding import decode_planes
 from datamodules.sources.frame import Frame
 from datamodules.sources.panorama import scene_name
 from datamodules.sources.shots import shot_starts
 from datamodules.sources.tagged_signal import chroma_siting, hdr_signal, sdr_signal
 from datamodules.sources.video import video_picture
+from datamodules.sources.video_file import VideoFile, open_video
 from zoo.color.chroma import Siting
 from zoo.errors import DataError
 from zoo.signal import Signal

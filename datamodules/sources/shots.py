@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from datamodules.sources.decoding import VideoFile, decode_key_planes
+from datamodules.sources.decoding import decode_key_planes
+from datamodules.sources.video_file import VideoFile
 
 # Luma is looked at on every eighth column and row, and counted in bins of 1/64 of the codes.
 _STEP = 8

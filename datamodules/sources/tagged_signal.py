@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.sources.decoding import Tags, VideoFile
+from datamodules.sources.video_file import VideoFile
+from datamodules.sources.video_stream import Tags
 from zoo.color.chroma import Siting
 from zoo.errors import DataError, SignalError
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO, Signal

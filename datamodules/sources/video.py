@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from datamodules.sources.decoding import Planes, VideoFile, decode_planes, open_video, to_values
+from datamodules.sources.decoding import Planes, decode_planes, to_values
 from datamodules.sources.frame import Frame, Picture
 from datamodules.sources.panorama import scene_name
 from datamodules.sources.shots import shot_starts
 from datamodules.sources.tagged_signal import check_range, chroma_siting, hdr_signal
+from datamodules.sources.video_file import VideoFile, open_video
 from zoo.color.chroma import Siting
 from zoo.signal import Signal
 

@@ -10,8 +10,10 @@ import av
 import numpy as np
 from torch import Tensor
 
-from datamodules.sources.decoding import Tags, VideoFile, decode_planes, open_video, to_values
+from datamodules.sources.decoding import decode_planes, to_values
 from datamodules.sources.tagged_signal import HDR_TRANSFERS, chroma_siting, tagged_signal, video_signal
+from datamodules.sources.video_file import VideoFile, open_video
+from datamodules.sources.video_stream import Tags
 from zoo.color.chroma import Siting
 from zoo.errors import DataError
 from zoo.signal import Signal

@@ -14,10 +14,11 @@ from torch import Tensor
 from datamodules.grading import given_code_units, reduce_sdr
 from datamodules.progress import Progress, counted
 from datamodules.sources import scene_name
-from datamodules.sources.decoding import decode_planes, open_video
+from datamodules.sources.decoding import decode_planes
 from datamodules.sources.shots import shot_starts
 from datamodules.sources.tagged_signal import chroma_siting, sdr_signal
 from datamodules.sources.video import video_picture
+from datamodules.sources.video_file import open_video
 from zoo.color import luma
 from zoo.errors import ConfigError, DataError
 from zoo.evaluation.conditions import (

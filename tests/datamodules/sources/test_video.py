@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.sources.decoding import open_video
 from datamodules.sources.video import HDRVideo
+from datamodules.sources.video_file import open_video
 from tests.datamodules.sources.video_files import HDR10, HLG, SDR, UNTAGGED, textured, write_video
 from zoo.errors import DataError
 
@@ -342,10 +342,10 @@ def test_damaged_data_is_an_error_at_the_frame_it_hits(tmp_path: Path) -> None:
 
 
 def test_dolby_vision_without_a_base_is_refused(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from datamodules.sources import decoding
+    from datamodules.sources import video_file
 
     path = reference / "data" / "video" / "dolbyVision-hdr.MOV"
-    read = decoding._side_data
+    read = video_file._side_data
 
     def profile_5(frame: av.VideoFrame, kind: str) -> bytes | None:
         data = read(frame, kind)
@@ -356,8 +356,8 @@ def test_dolby_vision_without_a_base_is_refused(reference: Path, monkeypatch: py
         assert (data[header + 4], data[header + 10]) == (1, 0)  # vdr_rpu_profile of 8.4, narrow base
         return data[: header + 4] + b"\0" + data[header + 5 : header + 10] + b"\1" + data[header + 11 :]
 
-    monkeypatch.setattr(decoding, "_side_data", profile_5)
-    decoding._look_through.cache_clear()
+    monkeypatch.setattr(video_file, "_side_data", profile_5)
+    video_file._look_through.cache_clear()
     with pytest.raises(DataError, match="Dolby Vision profile 5"):
         open_video(path)
 

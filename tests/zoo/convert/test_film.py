@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 import zoo
-from datamodules.sources.decoding import open_video
+from datamodules.sources.video_file import open_video
 from tests.datamodules.sources.video_files import SDR, UNTAGGED, textured, write_video
 from tests.zoo.convert.clips import audio_packets, decoded, hevc_messages, mp4_box, sdr_frames, write_film
 from zoo.color import decode, quantize, upsample_chroma
