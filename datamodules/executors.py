@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from typing import Any, ParamSpec, TypeVar
 
 from zoo.errors import ConfigError, DataError
+from zoo.processes import serve_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -99,8 +97,9 @@ def open_workers(count: int, dask: str | None = None) -> Iterator[Workers]:
     elif count == 1:
         yield Workers(InlineExecutor(), 1)
     else:
-        # Forked processes would inherit locks of torch's threads.
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker)
+        # Forked processes would inherit locks of torch's threads. A worker waits on a queue of which it holds both
+        # ends, so that nothing but a look at its parent would ever wake it.
+        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=serve_parent)
         try:
             yield Workers(pool, count)
         except BrokenProcessPool as error:
@@ -127,17 +126,3 @@ def _dask_workers(address: str) -> Iterator[Workers]:
             raise DataError("a Dask worker was killed again and again; give the workers more memory") from error
         except (distributed.comm.CommClosedError, distributed.CancelledError) as error:
             raise DataError(f"the Dask cluster at {address} went away; start it again") from error
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the process that started this worker, and end when that is gone, even if it was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A worker waits on a queue of which it holds both ends, so that nothing else would ever wake it.
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

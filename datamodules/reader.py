@@ -79,10 +79,16 @@ class ShardReader:
         whole = index["whole"]
         if other := np.flatnonzero(whole & (index["hdr_size"] != self._scale * index["sdr_size"]).any(axis=1)).tolist():
             row = index[other[0]]
-            raise DataError(
+            said = (
                 f"shard {shard.name}: sample {row['key'].decode()} has HDR {row['hdr_size']} over SDR "
                 f"{row['sdr_size']}, not scale {self._scale}; make the set anew"
             )
+            if not self._tolerate_damage:
+                raise DataError(said)
+            logger.warning("%s", said)
+            index = index.copy()
+            index["whole"][other] = False
+            whole = index["whole"]
         if (smallest := int(index["hdr_size"][whole].min(initial=self._crop))) < self._crop:
             raise ConfigError(
                 f"data.crop {self._crop} is larger than the stored patches of {shard.name}, {smallest} HR pixels; "

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 import zoo
 from zoo.errors import ConfigError, WeightsError
 from zoo.evaluation.command import parser, request_from
-from zoo.evaluation.provenance import device_name
-from zoo.evaluation.report import DEFAULT_METRICS, Evaluation, Request, evaluate, resolve_device
+from zoo.evaluation.report import DEFAULT_METRICS, Evaluation, Request, evaluate
 from zoo.evaluation.statistics import Estimate
 from zoo.evaluation.tables import json_content
 from zoo.files import replacing, sha256_of, write_json
@@ -334,10 +333,9 @@ def _training_facts(metadata: dict[str, Any], found: Evaluation) -> dict[str, st
         "stage": metadata.get("stage"),
         "steps": metadata.get("step"),
     }
-    peaks = [row.memory / (row.size[0] * row.size[1]) for row in found.models[0].rows if row.memory is not None]
+    peaks = [row.memory / (row.size[0] * row.size[1]) for row in found.models[0].timed if row.memory is not None]
     if peaks:
-        where = device_name(resolve_device(found.request.device))
-        facts["memory for a megapixel of the output"] = f"{max(peaks):,.0f} MB on {where}"
+        facts["memory for a megapixel of the output"] = f"{max(peaks):,.0f} MB on {found.machine}"
     return {key: str(value) for key, value in facts.items() if value is not None}
 
 

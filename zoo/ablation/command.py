@@ -12,11 +12,15 @@ from pathlib import Path
 
 import torch
 
+from datamodules.cache import ShardCache
+from datamodules.sets import open_set
 from zoo.ablation.report import gather, table_text
 from zoo.ablation.running import plan_runs, train_all
 from zoo.ablation.tables import TABLES, Budget, read_ablation
 from zoo.errors import ConfigError, ZooError
+from zoo.evaluation.tables import finite
 from zoo.files import replacing, write_json
+from zoo.home import sritm_home
 from zoo.runs import git_commit
 
 _EXAMPLES = """\
@@ -79,6 +83,10 @@ def _run(options: argparse.Namespace, command: str) -> int:
     jobs = options.jobs if options.jobs is not None else max(1, torch.cuda.device_count())
     if jobs < 1:
         raise ConfigError(f"--jobs {jobs}: give 1 or more")
+    if (seed := min(options.seeds)) < 0:
+        raise ConfigError(f"--seeds {seed}: give 0 or more")
+    if budget.data not in (None, "embedded"):
+        open_set(budget.data, ShardCache(sritm_home() / "cache", 0))  # says now if there is none
     output = options.output or Path("runs", "ablations", ablation.name)
     runs = plan_runs(ablation, budget, list(dict.fromkeys(options.seeds)), output)
     failed = 0
@@ -93,6 +101,6 @@ def _run(options: argparse.Namespace, command: str) -> int:
     text = table_text(ablation, budget, scores)
     with replacing(output / "table.md") as path:
         path.write_text(text, encoding="utf-8")
-    write_json(output / "scores.json", {"command": command, "commit": git_commit(), "columns": scores})
+    write_json(output / "scores.json", finite({"command": command, "commit": git_commit(), "columns": scores}))
     print(f"\n{text}")
     return 1 if failed else 0

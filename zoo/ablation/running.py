@@ -18,7 +18,7 @@ import yaml
 from zoo.ablation.column import RECIPE_NAME, read_result
 from zoo.ablation.tables import Ablation, Budget
 from zoo.errors import ConfigError
-from zoo.files import lock
+from zoo.files import lock, replacing
 from zoo.runs import CLAIMED
 
 LOG_NAME = "log.txt"
@@ -34,11 +34,13 @@ class Run:
         column: its name.
         seed: of weights and data.
         folder: where it works.
+        recipe: YAML.
     """
 
     column: str
     seed: int
     folder: Path
+    recipe: str
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -47,11 +49,11 @@ class Run:
 
 
 def plan_runs(ablation: Ablation, budget: Budget, seeds: Sequence[int], output: Path) -> list[Run]:
-    """Write the recipe of each run into its folder, seed by seed, so that a stop leaves whole rows of columns.
+    """The runs, seed by seed, so that a stop leaves whole rows of columns. Nothing is written.
 
     Raises:
         ConfigError: a folder holds a run of another recipe.
-        OSError: a folder can't be written.
+        OSError: a folder can't be read.
     """
     runs = []
     for seed in seeds:
@@ -64,10 +66,20 @@ def plan_runs(ablation: Ablation, budget: Budget, seeds: Sequence[int], output: 
                     f"{folder} was begun with another budget or an older recipe (its {RECIPE_NAME}): "
                     "give another folder with -o, or remove it"
                 )
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(recipe, encoding="utf-8")
-            runs.append(Run(column.name, seed, folder))
+            runs.append(Run(column.name, seed, folder, recipe))
     return runs
+
+
+def write_recipes(runs: Sequence[Run]) -> None:
+    """Write the recipe of each run into its folder.
+
+    Raises:
+        OSError: a folder can't be written.
+    """
+    for run in runs:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(run.folder / RECIPE_NAME) as path:
+            path.write_text(run.recipe, encoding="utf-8")
 
 
 def train_all(
@@ -88,10 +100,12 @@ def train_all(
 
     Raises:
         ConfigError: another process works there.
+        OSError: a folder can't be written.
     """
-    waiting = [run for run in runs if run.result is None]
     active: dict[int, tuple[Run, subprocess.Popen[bytes]]] = {}  # by the place among the jobs
     with _held(output) as held:
+        write_recipes(runs)
+        waiting = [run for run in runs if run.result is None]
         try:
             while waiting or active:
                 for place in (place for place in range(jobs) if place not in active):
@@ -113,6 +127,7 @@ def train_all(
 @contextmanager
 def _held(output: Path) -> Iterator[IO[str]]:
     """Hold the folder, here and in the processes that inherit the open file: they may outlive a killed parent."""
+    output.mkdir(parents=True, exist_ok=True)
     with (output / ".lock").open("w") as file:
         if not lock(file):
             raise ConfigError(f"another process trains in {output}: wait for it, or give another -o")

@@ -33,7 +33,7 @@ class Budget:
         batch: None for the table's own.
 
     Raises:
-        ConfigError: updates that can't be cut into epochs.
+        ConfigError: updates that can't be cut into epochs, or a batch or crop of nothing.
     """
 
     updates: int
@@ -47,6 +47,9 @@ class Budget:
                 f"--updates {self.updates}: give a multiple of {_EPOCHS}, beyond {_EPOCHS * _EPOCH_UPDATES} a multiple "
                 f"of {_EPOCH_UPDATES}"
             )
+        for option, value in (("--crop", self.crop), ("--batch", self.batch)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{option} {value}: give 1 or more")
 
     @property
     def epoch_updates(self) -> int:

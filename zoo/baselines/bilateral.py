@@ -27,7 +27,8 @@ def cross_bilateral(x: Tensor, edge: Tensor, spatial: float, range_: float) -> T
         range_: sigma in units of ``edge``.
 
     Returns:
-        Same shape and type as ``x``, within the range of its values; each picture of the batch by itself.
+        Same shape and type as ``x``, within the range of its values; each picture of the batch by itself. NaN where
+        ``edge`` is.
     """
     batch, _, height, width = x.shape
     shape = [
@@ -39,7 +40,7 @@ def cross_bilateral(x: Tensor, edge: Tensor, spatial: float, range_: float) -> T
     place = (depth, rows, columns)
 
     # A cell sums thousands of values: in float64, so that their order, which a GPU doesn't fix, can't be seen.
-    cell = [torch.floor(axis + 0.5).long() for axis in place]
+    cell = [torch.floor(axis + 0.5).nan_to_num().long() for axis in place]  # NaN has no place, and a GPU dies of it
     pictures = torch.arange(batch, device=x.device).view(-1, 1, 1)
     index = ((pictures * shape[0] + cell[0]) * shape[1] + cell[1]) * shape[2] + cell[2]
     grid = torch.zeros(2, batch * math.prod(shape), dtype=torch.float64, device=x.device)
@@ -51,7 +52,7 @@ def cross_bilateral(x: Tensor, edge: Tensor, spatial: float, range_: float) -> T
     smooth = torch.zeros_like(depth)
     low = [torch.floor(axis) for axis in place]
     for corner in itertools.product((0, 1), repeat=3):
-        near = [axis.long() + step for axis, step in zip(low, corner, strict=True)]
+        near = [axis.nan_to_num().long() + step for axis, step in zip(low, corner, strict=True)]
         weights = [
             axis - first if step else 1 - axis + first for axis, first, step in zip(place, low, corner, strict=True)
         ]

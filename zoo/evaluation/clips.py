@@ -32,11 +32,11 @@ from zoo.evaluation.conditions import (
     white_light,
 )
 from zoo.evaluation.models import EvaluatedModel, load_model
-from zoo.evaluation.pictures import side_by_side
+from zoo.evaluation.pictures import remove_pictures, side_by_side
 from zoo.evaluation.provenance import code_digest, device_name, packages
 from zoo.evaluation.report import Request, requested_models, resolve_device
 from zoo.evaluation.running import PRECISIONS, Scorer
-from zoo.evaluation.tables import precision_text, table
+from zoo.evaluation.tables import finite, precision_text, table
 from zoo.files import sha256_of
 from zoo.metrics import Suite
 from zoo.pictures import write_png
@@ -191,6 +191,7 @@ def describe_clips(request: Request) -> ClipReport:
     dtype = PRECISIONS[request.precision][0]
     models = [load_model(model, scale, device, dtype) for model in requests]
     scorer = Scorer(Suite(()), device, request.precision)
+    remove_pictures(request.output / "stills")
     report = ClipReport(request, scale, models, clips, {}, {}, {}, [], [])
     for model in models:
         light = grey_light(scorer.predict(model, grey_chart())[0].cpu())
@@ -335,8 +336,8 @@ def clips_csv(report: ClipReport) -> str:
 
 
 def clips_json(report: ClipReport, command: str) -> dict[str, Any]:
-    """All of it; shares of 1, and null where a figure can't be told."""
-    return {
+    """All of it; shares of 1, null where a figure can't be told, and words for numbers that aren't finite."""
+    content = {
         "command": command,
         "commit": git_commit(),
         "code": code_digest(),
@@ -359,6 +360,7 @@ def clips_json(report: ClipReport, command: str) -> dict[str, Any]:
         "failures": [{"frame": where, "error": reason} for where, reason in report.failures],
         "pictures": [str(path.relative_to(report.request.output)) for path in report.stills],
     }
+    return {key: finite(value) for key, value in content.items()}
 
 
 def _clip_content(clip: SDRClip, report: ClipReport) -> dict[str, Any]:

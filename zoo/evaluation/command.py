@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,6 +42,14 @@ examples:
   python tools/evaluate.py --model runs/sample-1 bicubic+oracle --styles --codec -o results/robustness
   python tools/evaluate.py --model runs/sample-1 bicubic+bt2446c --clips clip.mp4 --limit 24 -o results/clips
 """
+
+
+# What has no part in a way to evaluate, by the option that asks for it.
+_WITHOUT_PART = {
+    "clips": ("data", "split", "metrics", "worst", "signal", "hdr_range", "flat"),
+    "styles": ("worst",),
+    "codec": ("worst",),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -133,10 +142,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().error("give --model, or --table")
     if sum(map(bool, (options.table, options.styles or options.codec, options.clips))) > 1:
         parser().error("--table, --clips, and --styles with --codec are three things; give one of them")
-    if options.clips and options.data != [EMBEDDED]:
-        parser().error("--clips names its videos itself; leave --data out")
+    for way, without in _WITHOUT_PART.items():
+        given = [name for name in without if getattr(options, name) != parser().get_default(name)]
+        if getattr(options, way) and given:
+            parser().error(f"--{given[0].replace('_', '-')} has no part in --{way}; leave it out")
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ProgressHandler()])
     command = shlex.join(["python", "tools/evaluate.py", *words])
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's is as good as Ctrl-C
     try:
         check_room(options.output)
         if options.clips:
@@ -149,6 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         after = "" if options.clips else "; the same command goes on where it was"
         print(f"evaluate.py: stopped{after}", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     failures = [failure for evaluation in evaluations for failure in evaluation.failures]
     if failures:
         label, row = failures[0]

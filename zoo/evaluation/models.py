@@ -12,6 +12,7 @@ from torch import nn
 
 import zoo
 from zoo.errors import ConfigError, SignalError, UnknownModelError, WeightsError
+from zoo.evaluation.provenance import source_digest
 from zoo.files import sha256_of
 from zoo.registry import find_weights
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
@@ -48,6 +49,7 @@ class EvaluatedModel:
         net: in eval mode, on the device.
         parameters: how many it has.
         sha256: of its weights file; None without one.
+        source: digest of the code of a super-resolver of the user's own; None for what is of the zoo.
     """
 
     label: str
@@ -56,6 +58,7 @@ class EvaluatedModel:
     net: nn.Module
     parameters: int
     sha256: str | None
+    source: str | None = None
 
 
 def parse_model(text: str) -> ModelRequest:
@@ -139,4 +142,6 @@ def load_model(
         sha256: str | None = find_weights(request.name)[0].sha256
     else:
         sha256 = None if weights is None else sha256_of(weights)
-    return EvaluatedModel(request.label, request.name, scale, net, parameters, sha256)
+    module, own, _ = request.name.partition("@")[0].partition(":")
+    source = source_digest(module) if own else None
+    return EvaluatedModel(request.label, request.name, scale, net, parameters, sha256, source)

@@ -28,13 +28,17 @@ _BAR = 14  # pixels of the scale of colours
 def draw_worst(evaluation: Evaluation, count: int) -> list[Path]:
     """Write input, prediction, truth and map of delta E ITP of each model's worst frames by the first metric.
 
+    They take the place of those that an earlier evaluation left in the folder.
+
     Returns:
         The files, the worst first, model by model.
     """
+    folder = evaluation.request.output / "worst"
+    remove_pictures(folder)
     metric = evaluation.request.metrics[0]
     device = resolve_device(evaluation.request.device)
     paths = []
-    for model in evaluation.models:
+    for number, model in enumerate(evaluation.models, 1):
         if not (worst := _worst(evaluation, model, metric, count)):
             continue
         dtype = PRECISIONS[evaluation.request.precision][0]
@@ -42,12 +46,19 @@ def draw_worst(evaluation: Evaluation, count: int) -> list[Path]:
         scorer = Scorer(Suite([metric]), device, evaluation.request.precision)
         for place, row in enumerate(worst, 1):
             if (frame := _frame(evaluation, row)) is not None:
-                name = re.sub(r"[^\w.+-]+", "_", f"{model.label}-{place}-{row.frame}")
-                path = evaluation.request.output / "worst" / f"{name}.png"
+                # The number, since paths of two models may become one name.
+                name = re.sub(r"[^\w.+-]+", "_", f"{number}-{model.label}-{place}-{row.frame}")
+                path = folder / f"{name}.png"
                 score = f"{metric} {row.scores[metric]:.4g}"
                 write_png(path, _sheet(scorer, loaded, frame, score))
                 paths.append(path)
     return paths
+
+
+def remove_pictures(folder: Path) -> None:
+    """Remove the PNG files that lie in a folder of pictures."""
+    for path in folder.glob("*.png"):
+        path.unlink()
 
 
 def _worst(evaluation: Evaluation, model: ModelResult, metric: str, count: int) -> list[Row]:

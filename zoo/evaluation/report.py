@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +21,7 @@ from datamodules.progress import ProgressHandler
 from datamodules.scenes import Reading
 from zoo.errors import ConfigError, DataError
 from zoo.evaluation.models import EvaluatedModel, ModelRequest, load_model, parse_model
-from zoo.evaluation.provenance import code_digest
+from zoo.evaluation.provenance import code_digest, device_name
 from zoo.evaluation.running import (
     PRECISIONS,
     Journal,
@@ -37,6 +35,7 @@ from zoo.evaluation.running import (
 from zoo.evaluation.sets import EMBEDDED, NOTHING_STATED, VAL_V1, EvaluationSet, Item, open_sets, spread
 from zoo.evaluation.statistics import Estimate, paired_difference, set_mean
 from zoo.metrics import Protocol, Suite
+from zoo.processes import run_together
 
 DEFAULT_METRICS = ("psnr", "psnr_matched", "ssim", "delta_e_itp")
 
@@ -86,6 +85,8 @@ class ModelResult:
         rows: of its frames that have scores, in the order of the set.
         failures: of those that have none.
         metrics: names, in the order of the table.
+        machine: on which cost counts.
+        source: digest of the code of a super-resolver of the user's own.
     """
 
     label: str
@@ -95,6 +96,8 @@ class ModelResult:
     rows: list[Row]
     failures: list[Row]
     metrics: tuple[str, ...] = field(repr=False)
+    machine: str = field(repr=False)
+    source: str | None = None
 
     @cached_property
     def means(self) -> dict[str, Estimate]:
@@ -104,14 +107,19 @@ class ModelResult:
         return {name: set_mean([row.scores[name] for row in self.rows], scenes) for name in names}
 
     @property
-    def seconds(self) -> float:
-        """Of the network for a frame: the median, which a busy machine's outliers leave alone. Rows can't be empty."""
-        return median(row.seconds for row in self.rows)
+    def timed(self) -> list[Row]:
+        """The rows that were scored on ``machine``: a stopped evaluation may have gone on elsewhere."""
+        return [row for row in self.rows if row.machine == self.machine]
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the network for a frame: the median, which a busy machine's outliers leave alone; None without one."""
+        return median(row.seconds for row in self.timed) if self.timed else None
 
     @property
     def memory(self) -> int | None:
-        """Peak in bytes of the network, over all frames; None where the system doesn't tell."""
-        return max((row.memory for row in self.rows if row.memory is not None), default=None)
+        """Peak in bytes of the network, over the frames that are timed; None where the system doesn't tell."""
+        return max((row.memory for row in self.timed if row.memory is not None), default=None)
 
     def differences(self, reference: ModelResult) -> dict[str, Estimate]:
         """This model's scores less the reference's, on the frames that both have; by metric."""
@@ -138,6 +146,7 @@ class Evaluation:
         protocols: what each figure means.
         better_high: metrics of which a higher figure is better.
         models: in the order of the request.
+        machine: what their cost was taken on.
         frames: the set, to look at frames again.
     """
 
@@ -150,6 +159,7 @@ class Evaluation:
     protocols: dict[str, Protocol]
     better_high: frozenset[str]
     models: list[ModelResult]
+    machine: str
     frames: EvaluationSet = field(repr=False)
 
     @property
@@ -181,6 +191,7 @@ def evaluate(request: Request) -> Evaluation | None:
         WeightsError: weights can't be had or used.
         UnknownModelError: no such model.
         SignalError: model and set are on different signals.
+        ZooError: a process was killed.
     """
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if ranks > 1 and request.devices > 1:
@@ -192,18 +203,18 @@ def evaluate(request: Request) -> Evaluation | None:
     if ranks > 1:
         dist.init_process_group("gloo", timeout=timedelta(days=7))
         try:
-            models = _work(request, prepared, rank, ranks, device)
+            at_once = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
+            models = _work(request, prepared, rank, ranks, device, at_once)
             dist.barrier()
         finally:
             dist.destroy_process_group()
-        return _gather(request, prepared, models) if rank == 0 else None
+        return _gather(request, prepared, models, device_name(device, at_once)) if rank == 0 else None
     if request.devices == 1:
-        return _gather(request, prepared, _work(request, prepared, 0, 1, device))
+        return _gather(request, prepared, _work(request, prepared, 0, 1, device, 1), device_name(device))
     models = [load_model(model, prepared.frames.scale) for model in prepared.requests]  # says now what is wrong
-    with ProcessPoolExecutor(request.devices, mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(_work_in_process, request, rank) for rank in range(request.devices)]:
-            future.result()
-    return _gather(request, prepared, models)
+    threads = max(1, torch.get_num_threads() // request.devices)
+    run_together(_work_in_process, request.devices, request, threads)
+    return _gather(request, prepared, models, device_name(device, request.devices, threads))
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
@@ -252,20 +263,23 @@ def requested_models(request: Request) -> tuple[list[ModelRequest], int | None]:
     return requests, request.scale or own
 
 
-def _work_in_process(request: Request, rank: int) -> None:
+def _work_in_process(request: Request, threads: int, rank: int) -> None:
     """One of several processes on this machine; the first tells how far its own share is."""
     if rank == 0:
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ProgressHandler()])
-    torch.set_num_threads(max(1, torch.get_num_threads() // request.devices))
-    _work(request, _prepare(request), rank, request.devices, resolve_device(request.device, rank))
+    torch.set_num_threads(threads)
+    _work(request, _prepare(request), rank, request.devices, resolve_device(request.device, rank), request.devices)
 
 
-def _work(request: Request, prepared: _Prepared, rank: int, ranks: int, device: torch.device) -> list[EvaluatedModel]:
+def _work(
+    request: Request, prepared: _Prepared, rank: int, ranks: int, device: torch.device, at_once: int
+) -> list[EvaluatedModel]:
+    """Score a share; ``at_once`` of the ranks are on this machine."""
     dtype = PRECISIONS[request.precision][0]
     models = [load_model(model, prepared.frames.scale, device, dtype) for model in prepared.requests]
     # Fixed shares, not those of what is left: what another process has just written must not move them.
     share = prepared.items[rank::ranks]
-    scorer = Scorer(prepared.suite, device, request.precision)
+    scorer = Scorer(prepared.suite, device, request.precision, at_once)
     run_items(models, _inputs(request, prepared, models), prepared.frames, share, scorer, Journal(request.output, rank))
     return models
 
@@ -275,7 +289,7 @@ def _inputs(request: Request, prepared: _Prepared, models: Sequence[EvaluatedMod
     return [inputs_digest(model, prepared.frames, prepared.suite, request.precision, code) for model in models]
 
 
-def _gather(request: Request, prepared: _Prepared, models: Sequence[EvaluatedModel]) -> Evaluation:
+def _gather(request: Request, prepared: _Prepared, models: Sequence[EvaluatedModel], machine: str) -> Evaluation:
     rows = list(Journal(request.output).rows())
     results = []
     for model, digest in zip(models, _inputs(request, prepared, models), strict=True):
@@ -283,7 +297,17 @@ def _gather(request: Request, prepared: _Prepared, models: Sequence[EvaluatedMod
         scored = [row for row in own if row.error is None]
         failed = [row for row in own if row.error is not None]
         results.append(
-            ModelResult(model.label, model.name, model.parameters, model.sha256, scored, failed, tuple(request.metrics))
+            ModelResult(
+                label=model.label,
+                name=model.name,
+                parameters=model.parameters,
+                sha256=model.sha256,
+                rows=scored,
+                failures=failed,
+                metrics=tuple(request.metrics),
+                machine=machine,
+                source=model.source,
+            )
         )
     if not any(result.rows for result in results):
         reason = next((row.error for result in results for row in result.failures), "the set is empty")
@@ -299,6 +323,7 @@ def _gather(request: Request, prepared: _Prepared, models: Sequence[EvaluatedMod
         protocols=prepared.suite.protocols,
         better_high=frozenset(name for name, metric in metrics.items() if metric.higher_is_better),
         models=results,
+        machine=machine,
         frames=prepared.frames,
     )
 

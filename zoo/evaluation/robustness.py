@@ -15,7 +15,7 @@ from datamodules.presets import Preset
 from zoo.color import SDR_CURVES
 from zoo.errors import DataError
 from zoo.evaluation.models import load_model, parse_model
-from zoo.evaluation.pictures import side_by_side
+from zoo.evaluation.pictures import remove_pictures, side_by_side
 from zoo.evaluation.report import Evaluation, Request, evaluate, resolve_device
 from zoo.evaluation.running import PRECISIONS, Scorer
 from zoo.evaluation.sets import VAL_V1, spread
@@ -99,6 +99,7 @@ def _draw(evaluations: Mapping[str, Evaluation], request: Request) -> list[Path]
     first = next(iter(evaluations.values()))
     models = [load_model(parse_model(model.label), first.scale, device, dtype) for model in first.models]
     scorer = Scorer(Suite(()), device, request.precision)
+    remove_pictures(request.output / "stills")
     paths = []
     for name, evaluation in evaluations.items():
         _, found = next(iter(evaluation.frames.read(spread(evaluation.frames.items, 1))))

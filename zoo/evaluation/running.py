@@ -19,6 +19,7 @@ from torch import Tensor
 from datamodules.progress import Progress
 from zoo.errors import DataError, ZooError
 from zoo.evaluation.models import EvaluatedModel
+from zoo.evaluation.provenance import device_name
 from zoo.evaluation.sets import EvaluationFrame, EvaluationSet, Item
 from zoo.metrics import Suite
 
@@ -52,6 +53,7 @@ class Row:
         scores: by metric; empty where there are none.
         seconds: of the network alone.
         memory: peak bytes above what was held before, of the network alone; None where it can't be told.
+        machine: what seconds and memory were taken on, as ``device_name`` says it.
         error: why there are no scores.
     """
 
@@ -65,6 +67,7 @@ class Row:
     scores: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     memory: int | None = None
+    machine: str = ""
     error: str | None = None
 
 
@@ -117,7 +120,7 @@ def inputs_digest(model: EvaluatedModel, frames: EvaluationSet, suite: Suite, pr
         code: the commit.
     """
     protocols = {name: protocol.as_dict() for name, protocol in suite.protocols.items()}
-    facts = [model.name, model.sha256, model.scale, frames.digest, protocols, precision, code]
+    facts = [model.name, model.sha256, model.source, model.scale, frames.digest, protocols, precision, code]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -128,12 +131,17 @@ class Scorer:
         suite: the metrics.
         device: where.
         precision: of the networks, a key of ``PRECISIONS``.
+        processes: that score on this machine at once.
+
+    Attributes:
+        machine: what seconds and memory are taken on.
     """
 
-    def __init__(self, suite: Suite, device: torch.device, precision: Precision = "32") -> None:
+    def __init__(self, suite: Suite, device: torch.device, precision: Precision = "32", processes: int = 1) -> None:
         self.suite = suite.to(device)
         self.device = device
         self.precision = precision
+        self.machine = device_name(device, processes)
         self._warm: set[str] = set()
 
     @torch.inference_mode()
@@ -166,9 +174,14 @@ class Scorer:
         A corner of each model's first frame goes through before: what is loaded once doesn't count.
 
         Raises:
-            DataError: values that can't be scored.
-            SignalError: prediction and truth are of different sizes.
+            DataError: values that can't be scored, or a pair of another scale than the model's.
+            SignalError: the prediction isn't of the model's scale.
         """
+        (height, width), (sdr_height, sdr_width) = frame.hdr.shape[-2:], frame.sdr.shape[-2:]
+        if (height, width) != (model.scale * sdr_height, model.scale * sdr_width):
+            raise DataError(
+                f"SDR of {sdr_width}x{sdr_height} and HDR of {width}x{height} are no pair of x{model.scale}"
+            )
         if model.label not in self._warm:
             self.predict(model, frame.sdr[..., :_CORNER, :_CORNER])
             self._warm.add(model.label)
@@ -233,7 +246,7 @@ def run_items(
         journal: what is done, and where it is written.
 
     Raises:
-        SignalError: prediction and truth are of different sizes.
+        SignalError: a model's predictions aren't of its scale.
         ConfigError: the set has another scale than it was opened for.
     """
     done = finished(journal.rows())
@@ -254,7 +267,7 @@ def run_items(
                 except DataError as error:
                     journal.append(Row(*facts, error=_line(error)))
                 else:
-                    journal.append(Row(*facts, scores, seconds, memory))
+                    journal.append(Row(*facts, scores, seconds, memory, scorer.machine))
         if isinstance(found, DataError):
             logger.warning("%s: %s", item.name, _line(found))
         progress.advance(1, item.name)

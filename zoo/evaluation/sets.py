@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,11 +20,12 @@ from datamodules.cache import ShardCache
 from datamodules.embedded import embedded_scenes
 from datamodules.manifest import MANIFEST
 from datamodules.pairs import PRESET, PairMaker
+from datamodules.patches import GRID
 from datamodules.presets import Preset, preset
 from datamodules.reader import ShardReader
 from datamodules.remote import is_remote
 from datamodules.scenes import Reading, Scene, find_scenes
-from datamodules.sets import ShardSet, open_set
+from datamodules.sets import Shard, ShardSet, open_set
 from datamodules.sources import KaistMat, Source, scene_name
 from datamodules.sources.frame import Frame
 from zoo.errors import ConfigError, DataError, SignalError
@@ -41,6 +44,7 @@ VAL_V1 = preset(PRESET)
 """How pairs are made of sources, unless another preset is asked for."""
 
 _CACHE_BYTES = 10 * 10**9  # for the shards of remote sets, on this machine's disk
+_PROBES = 5  # frames that tell a set of another scale from a pair of another size
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,12 @@ class EvaluationSet(Protocol):
 
 
 class ShardFrames:
-    """A split of a shard set; see ``EvaluationSet``."""
+    """A split of a shard set; see ``EvaluationSet``.
+
+    Each process hashes each shard that it reads, once. Of a shard that isn't what ``dataset.json`` says no sample is
+    given: there is no digest of a sample, so that damage inside an array can't be told from the picture, and a mean
+    with such a frame in it would be of other data than those it names.
+    """
 
     def __init__(self, shards: ShardSet, split: str) -> None:
         manifest = shards.manifest
@@ -120,6 +129,7 @@ class ShardFrames:
             "seed": manifest.seed,
             "input": f"8-bit codes, as preset {manifest.preset} makes them",
         }
+        self._damage: dict[int, str | None] = {}
         # What can't be read is counted here, frame by frame.
         self._reader = ShardReader(shards.shards(split), manifest.scale, tolerate_damage=True)
         self.items = [Item(f"{split}-{number:05d}", 0, number) for number in range(len(self._reader))]
@@ -127,13 +137,20 @@ class ShardFrames:
     def read(self, items: Sequence[Item]) -> Iterator[tuple[Item, list[EvaluationFrame] | DataError]]:
         """See ``EvaluationSet``."""
         for item in items:
-            sample = self._reader.read_if_there(item.number)
-            if sample is None:
-                shard = self._reader.shards[int(self._reader.shard_of(np.asarray(item.number)))]
-                yield item, DataError(f"a sample of shard {shard.name} can't be read; make the set anew")
-                continue
-            scene = sample.meta.get("scene") or sample.key.rpartition("-")[0]
-            yield item, [_frame(sample.key, scene, sample.sdr, sample.hdr)]
+            yield item, self._found(item)
+
+    def _found(self, item: Item) -> list[EvaluationFrame] | DataError:
+        number = int(self._reader.shard_of(np.asarray(item.number)))
+        shard = self._reader.shards[number]
+        if number not in self._damage:
+            self._damage[number] = _damage_of(shard)
+        if (damage := self._damage[number]) is not None:
+            return DataError(damage)
+        sample = self._reader.read_if_there(item.number)
+        if sample is None:
+            return DataError(f"a sample of shard {shard.name} is no pair of x{self.scale}; make the set anew")
+        scene = sample.meta.get("scene") or sample.key.rpartition("-")[0]
+        return [_frame(sample.key, scene, sample.sdr, sample.hdr)]
 
 
 class SourceFrames:
@@ -227,21 +244,50 @@ class SourceFrames:
         return EvaluationFrame(item.name, item.name, sdr, hdr)
 
     def _check_scale(self, scene: Scene, frame: Frame) -> None:
-        """Refuse a pair whose SDR side is LR of another scale: it is a fact of the set, not of a frame."""
-        if frame.sdr is None:
+        """Refuse a pair whose SDR side is neither of HR size nor LR of the scale.
+
+        Raises:
+            DataError: such a pair among others.
+            ConfigError: the set is of another scale.
+        """
+        if _fits(frame, self.scale):
             return
-        height, sdr_height = frame.hdr.values.shape[-2], frame.sdr.values.shape[-2]
-        if sdr_height not in (height, height / self.scale):
-            raise ConfigError(
-                f"{scene.path}: its SDR side is 1/{height / sdr_height:g} of the HDR side, which is no set of scale "
-                f"{self.scale}; take --scale {height / sdr_height:g} and models of it"
-            )
+        assert frame.sdr is not None
+        (height, width), (sdr_height, sdr_width) = frame.hdr.values.shape[-2:], frame.sdr.values.shape[-2:]
+        sizes = f"SDR of frame {frame.number} is {sdr_width}x{sdr_height}, HDR {width}x{height}"
+        if self._has_pairs:
+            raise DataError(f"{scene.path}: {sizes}, which is no pair of x{self.scale}")
+        other = next((scale for scale in (1, 2, 4) if _fits(frame, scale)), None)
+        if other is None:
+            raise ConfigError(f"{scene.path}: {sizes}, which is no set of scale {self.scale}")
+        raise ConfigError(
+            f"{scene.path}: its SDR side is 1/{other} of the HDR side, which is no set of scale {self.scale}; "
+            f"take --scale {other} and models of it"
+        )
+
+    @cached_property
+    def _has_pairs(self) -> bool:
+        """Whether one of some frames, spread over the set, is of its scale: the same for all processes."""
+        for item in spread(self.items, _PROBES):
+            source = self._sources[item.source]
+            if isinstance(source, DataError):
+                continue
+            try:
+                frame = next(source.frames(item.number, item.number + 1), None)
+            except DataError:
+                continue
+            if frame is not None and _fits(frame, self.scale):
+                return True
+        return False
 
 
 class JoinedSets:
-    """Several sets after each other; see ``EvaluationSet``."""
+    """Several sets after each other; see ``EvaluationSet``. Names and keys begin with the number of their set."""
 
     def __init__(self, sets: Sequence[EvaluationSet]) -> None:
+        digests = [part.digest for part in sets]
+        if twice := next((part.name for part in sets if digests.count(part.digest) > 1), None):
+            raise ConfigError(f"{twice} is there twice; name each set and each --split once")
         if len({part.scale for part in sets}) > 1:
             scales = ", ".join(f"{part.name} x{part.scale}" for part in sets)
             raise ConfigError(f"sets of several scales can't be one table ({scales}); evaluate them one by one")
@@ -262,7 +308,10 @@ class JoinedSets:
         for index, part in enumerate(self._sets):
             outer = [item for item in items if item.source == index]
             read = part.read([part.items[item.number] for item in outer])
-            yield from ((item, found) for item, (_, found) in zip(outer, read, strict=True))
+            for item, (_, found) in zip(outer, read, strict=True):
+                if not isinstance(found, DataError):
+                    found = [replace(frame, key=f"{index + 1}/{frame.key}") for frame in found]
+                yield item, found
 
 
 def open_sets(
@@ -285,7 +334,8 @@ def open_sets(
 
     Raises:
         DataError: a path that isn't there or is no source, or none of the sources can be used.
-        ConfigError: a scale or split that the set doesn't have, or a preset other than ``val-v1`` for a shard set.
+        ConfigError: a scale or split that the set doesn't have, a set or split named twice, or a preset other than
+            ``val-v1`` for a shard set.
         SignalError: a shard set on other signals than the zoo's networks.
     """
     sets: list[EvaluationSet] = []
@@ -362,6 +412,34 @@ def _check_signals(name: str, signals: dict[str, str]) -> None:
             raise SignalError(f"{name}: its {side} side is on {signals[side]}, a network wants {wanted}")
 
 
+def _damage_of(shard: Shard) -> str | None:
+    """Why a shard can't be used; None if its bytes are those that the manifest names."""
+    entry = shard.entry
+    try:
+        with shard.open() as stream:
+            if (size := os.fstat(stream.fileno()).st_size) != entry.bytes:
+                return f"shard {shard.name} has {size} bytes, dataset.json says {entry.bytes}; {_REMEDY}"
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except DataError as error:
+        return str(error)
+    except OSError as error:
+        return f"shard {shard.name} can't be read ({error.strerror or error}); {_REMEDY}"
+    if digest != entry.sha256:
+        return f"shard {shard.name} has SHA-256 {digest[:12]}..., dataset.json says {entry.sha256[:12]}...; {_REMEDY}"
+    return None
+
+
+_REMEDY = "copy it or make the set anew"
+
+
+def _fits(frame: Frame, scale: int) -> bool:
+    """Whether a frame can be a pair of the scale; what brings no SDR side can."""
+    if frame.sdr is None:
+        return True
+    (height, width), size = frame.hdr.values.shape[-2:], tuple(frame.sdr.values.shape[-2:])
+    return size in ((height, width), (height / scale, width / scale))
+
+
 def _opened(scene: Scene) -> Source | DataError:
     try:
         return scene.open()
@@ -387,6 +465,8 @@ def _input(sources: Sequence[Source], preset_name: str) -> str:
     """How the LR side is made, in words."""
     kaist = [isinstance(source, KaistMat) for source in sources]
     rounded = f"8-bit codes: {preset_name}, reduced by MATLAB's bicubic and rounded"
+    if not all(source.panoramic or isinstance(source, KaistMat) for source in sources):
+        rounded += f"; frames are cut to multiples of {GRID} on the right and at the bottom before, both sides"
     unrounded = "KAIST: reduced by MATLAB's bicubic in float32, neither rounded nor clipped"
     return unrounded if all(kaist) else f"{rounded}; {unrounded}" if any(kaist) else rounded
 

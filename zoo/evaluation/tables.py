@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from datamodules.progress import counted, file_size
-from zoo.evaluation.provenance import code_digest, device_name, packages
-from zoo.evaluation.report import Evaluation, ModelResult, resolve_device
+from zoo.evaluation.provenance import code_digest, packages
+from zoo.evaluation.report import Evaluation, ModelResult
 from zoo.evaluation.running import PRECISIONS, Precision
 from zoo.evaluation.statistics import Estimate
 from zoo.runs import git_commit
@@ -124,19 +124,20 @@ def _is_better(evaluation: Evaluation, metric: str, ours: float, theirs: float) 
 
 
 def _cost(evaluation: Evaluation) -> str:
-    device = device_name(resolve_device(evaluation.request.device))
     rows = [[model.label, *cost_cells(model)] for model in evaluation.models]
-    return (
-        f"## Cost\n\nOf the network alone, on {device}: median of the frames, and peak memory above what was held.\n\n"
-        + table(["model", "parameters", "frame", "s per frame", "memory"], rows)
-    )
+    note = f"Of the network alone, on {evaluation.machine}: median of the frames, and peak memory above what was held."
+    partly = [model for model in evaluation.models if len(model.timed) < len(model.rows)]
+    if partly:
+        shares = ", ".join(f"{len(model.timed)} of {len(model.rows)} ({model.label})" for model in partly)
+        note += f" Frames whose scores were taken up from elsewhere don't count; timed are {shares}."
+    return f"## Cost\n\n{note}\n\n" + table(["model", "parameters", "frame", "s per frame", "memory"], rows)
 
 
 def cost_cells(model: ModelResult) -> list[str]:
     """Parameters, size of the frames, seconds and memory."""
     sizes = sorted({row.size for row in model.rows})
     size = "-" if not sizes else "x".join(map(str, reversed(sizes[-1]))) + (" and smaller" if len(sizes) > 1 else "")
-    seconds = f"{model.seconds:.3g}" if model.rows else "-"
+    seconds = "-" if model.seconds is None else f"{model.seconds:.3g}"
     memory = "-" if model.memory is None else file_size(model.memory)
     return [f"{model.parameters:,}", size, seconds, memory]
 
@@ -202,7 +203,7 @@ def json_content(evaluation: Evaluation, command: str, pictures: Sequence[str] =
         "commit": git_commit(),
         "code": code_digest(),
         "packages": packages(),
-        "device": device_name(resolve_device(evaluation.request.device)),
+        "device": evaluation.machine,
         "precision": evaluation.request.precision,
         "data": {
             "name": evaluation.set_name,
@@ -220,7 +221,7 @@ def json_content(evaluation: Evaluation, command: str, pictures: Sequence[str] =
         "models": [_model_content(model, reference) for model in evaluation.models],
         "pictures": list(pictures),
     }
-    return {key: _finite(value) for key, value in content.items()}
+    return {key: finite(value) for key, value in content.items()}
 
 
 def _model_content(model: ModelResult, reference: ModelResult) -> dict[str, Any]:
@@ -229,8 +230,9 @@ def _model_content(model: ModelResult, reference: ModelResult) -> dict[str, Any]
         "label": model.label,
         "name": model.name,
         "sha256": model.sha256,
+        "source": model.source,
         "parameters": model.parameters,
-        "seconds_per_frame": model.seconds if model.rows else None,
+        "seconds_per_frame": model.seconds,
         "peak_memory": model.memory,
         "scores": {name: estimate.as_dict() for name, estimate in model.means.items()},
         "differences": {name: estimate.as_dict() for name, estimate in differences.items()},
@@ -242,6 +244,7 @@ def _model_content(model: ModelResult, reference: ModelResult) -> dict[str, Any]
                 "scores": row.scores,
                 "seconds": row.seconds,
                 "memory": row.memory,
+                "device": row.machine,
             }
             for row in model.rows
         ],
@@ -249,9 +252,10 @@ def _model_content(model: ModelResult, reference: ModelResult) -> dict[str, Any]
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """What JSON can hold: numbers that aren't finite become the words ``inf`` and ``nan``, at all depths."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

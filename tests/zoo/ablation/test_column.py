@@ -13,7 +13,7 @@ from callbacks.stop_request import RunStopped
 from datamodules import SRITMDataModule
 from zoo.ablation import Budget, read_ablation
 from zoo.ablation.column import read_result, train_column
-from zoo.ablation.running import plan_runs
+from zoo.ablation.running import plan_runs, write_recipes
 from zoo.errors import ConfigError
 from zoo.metrics import psnr, ssim
 from zoo.modules import ToySRITMModule
@@ -21,7 +21,9 @@ from zoo.nets.toy_sritm import ToySRITM
 
 
 def planned(table: Path, output: str, updates: int = 20, seed: int = 0) -> Path:
-    return plan_runs(read_ablation(str(table)).chosen(["a"]), Budget(updates), [seed], Path(output))[0].folder
+    runs = plan_runs(read_ablation(str(table)).chosen(["a"]), Budget(updates), [seed], Path(output))
+    write_recipes(runs)
+    return runs[0].folder
 
 
 def stop_at(update: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_one_seed_has_no_deviation_and_a_table_without_results_is_still_one() ->
 
 def test_runs_of_different_data_are_not_compared(tmp_path: Path) -> None:
     ablation = Ablation("t", "Table", (column("a", 30.0),))
-    runs = [Run("a", seed, tmp_path / f"a-seed{seed}") for seed in (0, 1)]
+    runs = [Run("a", seed, tmp_path / f"a-seed{seed}", "") for seed in (0, 1)]
     for run, data in zip(runs, ("one", "other"), strict=True):
         run.folder.mkdir()
         (run.folder / RESULT_NAME).write_text(json.dumps(result(20.0) | {"data": data}))
