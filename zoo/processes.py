@@ -11,8 +11,8 @@ import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import connection, get_context, parent_process
-from multiprocessing.context import SpawnProcess
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from zoo.errors import ZooError

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.wandb_records import offline_files, records
+from zoo.ablation import Budget, read_ablation
+from zoo.ablation.running import plan_runs, write_recipes
 
 
 @pytest.fixture
@@ -58,9 +60,24 @@ def test_what_can_not_be_run_is_said_in_one_line(
             ([str(mine), "--updates", "7"], "--updates 7: give a multiple of 10"),
             ([str(mine), "--columns", "z"], "mine has no column 'z'; it has a, b"),
             ([str(mine), "--jobs", "0"], "--jobs 0: give 1 or more"),
+            ([str(mine), "--batch", "0"], "--batch 0: give 1 or more"),
+            ([str(mine), "--seeds", "0", "-1"], "--seeds -1: give 0 or more"),
+            ([str(mine), "--data", "absent", "-o", "out"], "no shard folder absent; "),
             ([str(mine), "-o", "out"], "another process trains in out: wait for it, or give another -o"),
         ]:
             assert main(words) == 2
             error = capsys.readouterr().err
             assert error.startswith(f"ablate.py: {message}")
             assert error.count("\n") == 1
+    assert [path.name for path in Path("out").iterdir()] == [".lock"]
+
+
+def test_nothing_is_written_where_something_is_wrong(
+    main: Callable[[list[str]], int],
+    mine: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    write_recipes(plan_runs(read_ablation(str(mine)), Budget(10), [1], Path("out")))
+    assert main([str(mine), "--updates", "20", "--seeds", "0", "1", "-o", "out"]) == 2
+    assert "a-seed1 was begun with another budget or an older recipe" in capsys.readouterr().err
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a-seed1", "b-seed1"]

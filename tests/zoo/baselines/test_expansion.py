@@ -147,6 +147,16 @@ def test_black_white_noise_and_wild_codes_give_finite_light_below_the_peak(name:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_picture_without_numbers_gives_none_and_leaves_the_others_alone(name: str) -> None:
+    light = scene()
+    broken = light.clone()
+    broken[..., 3, 5] = float("nan")
+    out = operator(name)(torch.cat([broken, light]))
+    assert out[0].isnan().any()
+    torch.testing.assert_close(out[1:], operator(name)(light), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_statistics_are_of_each_picture_by_itself(name: str) -> None:
     light = torch.cat([scene(), greys(0.0, 8).new_zeros(1, 3, 36, 48), 0.2 * scene()])
     together = operator(name)(light)

@@ -58,19 +58,21 @@ def folder_of_pairs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_set(folder: Path, signals: dict[str, str], samples: int = 4) -> Path:
-    """Shards with a ``test`` split of frames of 32x16 at scale 2, two of each scene."""
+def write_set(folder: Path, signals: dict[str, str], samples: int = 4, shards: int = 1, odd: int = -1) -> Path:
+    """Shards with a ``test`` split of frames of 32x16 at scale 2, two of each scene; one of another scale if wanted."""
     folder.mkdir()
     made = [
         Sample(
             f"scene{number // 2}-{number % 2:05d}",
-            smooth_codes(number, 8, 16, 16, 235).astype(np.uint8),
+            smooth_codes(number, *((4, 8) if number == odd else (8, 16)), 16, 235).astype(np.uint8),
             smooth_codes(number, 16, 32, 64, 700).astype(np.uint16),
             {"scene": f"scene{number // 2}"},
         )
         for number in range(samples)
     ]
-    splits = {"train": (), "val": (), "test": (write_shard(folder / "test-0.tar", made),)}
+    each = samples // shards
+    test = tuple(write_shard(folder / f"test-{i}.tar", made[i * each : (i + 1) * each]) for i in range(shards))
+    splits = {"train": (), "val": (), "test": test}
     Manifest(2, signals, "val-v1", 0, (SourceEntry("scene", None, "0" * 64),), splits).write(folder)
     return folder
 
@@ -79,3 +81,14 @@ def write_set(folder: Path, signals: dict[str, str], samples: int = 4) -> Path:
 def shards(tmp_path: Path) -> Path:
     """A set of shards."""
     return write_set(tmp_path / "shards", SIGNALS)
+
+
+def write_super_resolver(folder: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> str:
+    """A super-resolver that gives NaN at one of its calls, the first of which is 1; its name."""
+    name = f"failing_at_{call}"
+    (folder / f"{name}.py").write_text(
+        "import torch\n\n\nclass Failing(torch.nn.Module):\n    calls = 0\n\n    def forward(self, x):\n"
+        f"        self.calls += 1\n        return x * float('nan') if self.calls == {call} else x\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    return f"{name}:Failing"

@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import zoo
-from tests.zoo.evaluation.conftest import write_kaist
+import zoo.evaluation.command
+from tests.zoo.evaluation.conftest import SIGNALS, smooth_codes, write_kaist, write_set, write_super_resolver
 from zoo.cli import main as sritm
 from zoo.evaluation.command import main
 from zoo.evaluation.papers import TABLES
@@ -134,6 +136,66 @@ def test_a_second_call_scores_nothing_again(kaist: str, tmp_path: Path, monkeypa
     assert (tmp_path / "out" / "scores.csv").read_bytes() == first
     assert main([*arguments[:5], "psnr,psnr_rgb", *arguments[6:]]) == 0
     assert len((tmp_path / "out" / "rows-0.jsonl").read_bytes()) > 1.5 * len(before)
+
+
+def test_costs_of_another_machine_are_not_taken_up(kaist: str, tmp_path: Path, capsys: Any) -> None:
+    arguments = ["--model", "bicubic+white100", "--data", kaist, "--metrics", "psnr", "--worst", "0", "-o", "out"]
+    assert main(arguments) == 0
+    first, journal = scores_of(tmp_path / "out"), tmp_path / "out" / "rows-0.jsonl"
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    for row in rows[1:]:
+        row |= {"machine": "another", "seconds": 1000.0, "memory": 10**12}
+    journal.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(arguments) == 0
+    second = scores_of(tmp_path / "out")
+    assert second["models"][0]["scores"] == first["models"][0]["scores"]
+    assert second["models"][0]["seconds_per_frame"] == rows[0]["seconds"]
+    assert second["models"][0]["peak_memory"] == rows[0]["memory"]
+    assert [frame["device"] for frame in second["models"][0]["frames"]] == [first["device"], "another", "another"]
+    assert "timed are 1 of 3 (bicubic+white100)." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("operator", ["masia", "huo", "kovaleski"])
+def test_a_prediction_without_numbers_is_counted_and_named(
+    operator: str, kaist: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    model = f"{write_super_resolver(tmp_path, monkeypatch, call=3)}+{operator}"  # the first call is of a corner
+    arguments = ["--data", kaist, "--scale", "1", "--metrics", "psnr", "--worst", "0", "-o", "out"]
+    assert main(["--model", model, *arguments]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("evaluate.py: ")]
+    assert f"1 frame without scores, first testset_HDR-00001 ({model}): " in line
+    assert "NaN or infinity in the prediction" in line
+    assert len(rows_of(tmp_path / "out")) == 2
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path, capsys: Any) -> None:
+    shards = write_set(tmp_path / "shards", SIGNALS, shards=2)
+    content = bytearray((shards / "test-0.tar").read_bytes())
+    content[content.index(smooth_codes(0, 16, 32, 64, 700).astype("<u2").tobytes()) + 100] ^= 1
+    (shards / "test-0.tar").write_bytes(content)
+    arguments = ["--data", str(shards), "--metrics", "psnr", "--worst", "0", "-o", "out"]
+    assert main(["--model", "bicubic+white100", *arguments]) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("evaluate.py: 2 frames without scores, first test-00000 (bicubic+white100): ")
+    assert "test-0.tar has SHA-256 " in last
+    assert [row["scene"] for row in rows_of(tmp_path / "out")] == ["scene1", "scene1"]
+
+
+def test_pictures_of_an_earlier_evaluation_do_not_stay(kaist: str, tmp_path: Path) -> None:
+    arguments = ["--data", kaist, "--scale", "1", "--metrics", "psnr", "-o", "out", "--worst"]
+    assert main(["--model", "bicubic+white100", *arguments, "2"]) == 0
+    assert main(["--model", "bicubic+white203", *arguments, "1"]) == 0
+    pictures = sorted(f"worst/{path.name}" for path in (tmp_path / "out" / "worst").iterdir())
+    assert pictures == scores_of(tmp_path / "out")["pictures"]
+    assert len(pictures) == 1
+
+
+def test_sigterm_is_a_stop(kaist: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(zoo.evaluation.command, "evaluate", lambda request: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["--model", "bicubic+white100", "--data", kaist, "-o", "out"]) == 130
+    assert capsys.readouterr().err == "evaluate.py: stopped; the same command goes on where it was\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.slow  # both import torch, which takes a busy machine half a minute; test_running.py has shares without

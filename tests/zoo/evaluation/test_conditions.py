@@ -14,6 +14,7 @@ from torch import Tensor
 
 import zoo
 from tests.datamodules.sources.video_files import HDR10, SDR, UNTAGGED, textured, write_video
+from tests.zoo.evaluation.conftest import write_super_resolver
 from zoo.color import encode, light_to_ictcp, pq_decode
 from zoo.evaluation.command import main
 from zoo.evaluation.conditions import (
@@ -288,7 +289,32 @@ def test_errors_are_one_line(arguments: list[str], said: str, tmp_path: Path, ca
     assert said in line
 
 
-@pytest.mark.parametrize("other", [["--styles"], ["--table", "jsigan.table2"], ["--data", "a.mkv"]])
+def test_figures_without_numbers_are_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = f"{write_super_resolver(tmp_path, monkeypatch, call=1)}+bt2446c"  # the first call is of the chart of greys
+    clip = write_clip(tmp_path / "clip.mkv", fading_noise(2))
+    assert main(["--model", model, "--clips", str(clip), "--scale", "1", "-o", "out"]) == 0
+
+    def refused(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    content = json.loads((tmp_path / "out" / "clips.json").read_text(), parse_constant=refused)
+    assert content["models"][model]["greys"]["235"] == "nan"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ["--styles"],
+        ["--table", "jsigan.table2"],
+        ["--data", "a.mkv"],
+        ["--split", "val"],
+        ["--metrics", "psnr"],
+        ["--worst", "1"],
+        ["--signal", "bt2020-pq-ycbcr2020-narrow-10"],
+        ["--hdr-range", "hdrtv1k"],
+        ["--flat"],
+    ],
+)
 def test_clips_are_a_thing_of_their_own(other: list[str], capsys: Any) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--model", "bicubic+bt2446c", "--clips", "a.mkv", *other])

@@ -79,6 +79,28 @@ def test_a_baseline_without_the_scale_is_refused() -> None:
         load_model(parse_model("bicubic+white100"), 3)
 
 
+def test_the_code_of_a_super_resolver_of_ones_own_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine_of_a_test").mkdir()
+    (tmp_path / "mine_of_a_test" / "nets.py").write_text("import torch\n\nclass Same(torch.nn.Identity):\n    pass\n")
+    (tmp_path / "mine_of_a_test" / "blocks.py").write_text("")
+    (tmp_path / "alone_of_a_test.py").write_text("from mine_of_a_test.nets import Same\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def source(text: str) -> str | None:
+        return load_model(parse_model(text), 1).source
+
+    mine, alone = "mine_of_a_test.nets:Same+bt2446c", "alone_of_a_test:Same+bt2446c"
+    before, other = source(mine), source(alone)
+    assert before is not None
+    assert source(mine) == before != other
+    (tmp_path / "mine_of_a_test" / "blocks.py").write_text("x = 1\n")
+    assert source(mine) != before
+    assert source(alone) == other
+    (tmp_path / "alone_of_a_test.py").write_text("from mine_of_a_test.nets import Same  # anew\n")
+    assert source(alone) != other
+    assert source("bicubic+bt2446c") is None
+
+
 def test_a_cascade_has_the_scale_of_its_super_resolver() -> None:
     assert parse_model("edsr_x4+bt2446c").scale == 4
     assert parse_model("edsr_baseline_x2@some/file.pt+bt2446c").weights_in_name == Path("some/file.pt")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.errors import DataError, SignalError
 from zoo.evaluation.models import EvaluatedModel
+from zoo.evaluation.provenance import device_name
 from zoo.evaluation.running import Journal, Row, Scorer, finished, inputs_digest, newest, run_items
 from zoo.evaluation.sets import EvaluationFrame, Item
 from zoo.metrics import Suite, psnr
@@ -41,7 +42,8 @@ class Noise:
 
     name, scale, digest, facts = "noise", 2, "0", {"input": "noise"}
 
-    def __init__(self, damaged: bool = False, count: int = 3) -> None:
+    def __init__(self, damaged: bool = False, count: int = 3, odd: int = -1) -> None:
+        self.odd = odd
         self.items = [Item(f"noise-{i}", 0, i) for i in range(count)]
         self.damaged = damaged
         self.read_items: list[str] = []
@@ -54,7 +56,8 @@ class Noise:
                 continue
             generator = torch.Generator().manual_seed(item.number)
             sdr = torch.rand(3, 8, 8, generator=generator)
-            yield item, [EvaluationFrame(item.name, "noise", sdr, torch.rand(3, 16, 16, generator=generator))]
+            rows = 12 if item.number == self.odd else 16
+            yield item, [EvaluationFrame(item.name, "noise", sdr, torch.rand(3, rows, 16, generator=generator))]
 
 
 def model_of(net: nn.Module, label: str = "model", sha256: str = "1") -> EvaluatedModel:
@@ -109,13 +112,15 @@ def test_a_kill_costs_the_line_that_was_being_written(tmp_path: Path) -> None:
     assert [row.frame for row in rows] == ["noise-0", "noise-1", "noise-2"]
 
 
-@pytest.mark.parametrize("changed", ["weights", "data", "metrics", "precision", "code"])
+@pytest.mark.parametrize("changed", ["weights", "source", "data", "metrics", "precision", "code"])
 def test_scores_of_other_inputs_are_not_taken(changed: str) -> None:
     model, frames, suite = model_of(Enlarging()), Noise(), Suite(["psnr"])
     before = inputs_digest(model, frames, suite, "32", "code")
     assert inputs_digest(model, frames, suite, "32", "code") == before
     if changed == "weights":
         model = replace(model, sha256="2")
+    if changed == "source":
+        model = replace(model, source="2")
     if changed == "data":
         frames.digest = "1"
     if changed == "metrics":
@@ -141,6 +146,18 @@ def test_a_prediction_without_numbers_is_written_down(tmp_path: Path) -> None:
     assert len(rows) == 3
     assert all("NaN or infinity in the prediction" in row.error for row in rows if row.error)
     assert not any(row.scores for row in rows)
+
+
+def test_a_pair_of_another_scale_is_written_down(tmp_path: Path) -> None:
+    rows = run(model_of(Enlarging()), Noise(odd=0), tmp_path)
+    assert [row.error for row in rows] == ["SDR of 8x8 and HDR of 16x12 are no pair of x2", None, None]
+
+
+def test_rows_say_what_they_were_timed_on(tmp_path: Path) -> None:
+    (row, *_) = run(model_of(Enlarging()), Noise(), tmp_path)
+    assert row.machine == device_name(CPU)
+    assert "1 thread" in device_name(CPU, threads=1)
+    assert len({device_name(CPU, *counts) for counts in ((1, 1), (1, 2), (2, 1))}) == 3
 
 
 def test_another_size_ends_it(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import json
-import logging
+import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -137,14 +138,63 @@ def test_what_follows_a_damaged_source_is_read(tmp_path: Path) -> None:
     assert [isinstance(one, DataError) for one in found] == [True, False]
 
 
-def test_what_follows_a_damaged_sample_is_read(shards: Path, caplog: pytest.LogCaptureFixture) -> None:
-    shard = shards / "test-0.tar"
-    shard.write_bytes(shard.read_bytes()[: 3 * shard.stat().st_size // 4])
-    opened = open_sets([str(shards)])
-    with caplog.at_level(logging.ERROR):
-        found = [isinstance(found, DataError) for _, found in opened.read(opened.items)]
-    assert found[0] is False
-    assert found[-1] is True
+def test_a_shard_of_other_bytes_gives_no_frame_and_the_others_do(tmp_path: Path) -> None:
+    """A changed code looks like any other, even to a cached index: size and time are as they were."""
+    folder = write_set(tmp_path / "shards", SIGNALS, shards=2)
+    frames_of(open_sets([str(folder)]))
+    shard = folder / "test-0.tar"
+    before, content = shard.stat(), bytearray(shard.read_bytes())
+    content[content.index(smooth_codes(0, 16, 32, 64, 700).astype("<u2").tobytes()) + 100] ^= 1
+    shard.write_bytes(content)
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+    opened = open_sets([str(folder)])
+    found = [found for _, found in opened.read(opened.items)]
+    assert [isinstance(one, DataError) for one in found] == [True, True, False, False]
+    assert "test-0.tar has SHA-256 " in str(found[0])
+    shard.write_bytes(content[:-1000])
+    opened = open_sets([str(folder)])
+    assert "bytes, dataset.json says" in str(dict(opened.read(opened.items[:1]))[opened.items[0]])
+    shard.unlink()
+    opened = open_sets([str(folder)])
+    assert [isinstance(one, DataError) for _, one in opened.read(opened.items)] == [True, True, False, False]
+
+
+def test_a_sample_of_another_scale_is_left_out(tmp_path: Path) -> None:
+    opened = open_sets([str(write_set(tmp_path / "odd", SIGNALS, odd=1))])
+    found = [found for _, found in opened.read(opened.items)]
+    assert [isinstance(one, DataError) for one in found] == [False, True, False, False]
+    assert "is no pair of x2" in str(found[1])
+
+
+def test_a_pair_of_another_size_is_left_out(folder_of_pairs: Path) -> None:
+    for number, size in ((0, (8, 12)), (1, (16, 12))):
+        codes = smooth_codes(number, *size, 0, 255).astype(np.uint8)
+        assert cv2.imwrite(str(folder_of_pairs / "test_sdr" / f"{number:03d}.png"), codes)
+    opened = open_sets([str(folder_of_pairs)], scale=1, reading=Reading(PQ16, SDR8))
+    found = [found for _, found in opened.read(opened.items)]
+    assert [isinstance(one, DataError) for one in found] == [True, True, False]
+    assert "SDR of frame 1 is 12x16, HDR 24x16, which is no pair of x1" in str(found[1])
+
+
+def test_frames_that_are_cut_are_said_to_be(folder_of_pairs: Path) -> None:
+    flat = open_sets([str(folder_of_pairs)], scale=1, reading=Reading(PQ16, SDR8))
+    assert "frames are cut to multiples of 4" in flat.facts["input"]
+    assert "cut" not in open_sets([str(PHOTOGRAPHS / "sunrise_1k.exr")]).facts["input"]
+
+
+def test_what_is_named_twice_is_not_scored_twice(shards: Path) -> None:
+    with pytest.raises(ConfigError, match=r"shards \(test\) is there twice"):
+        open_sets([str(shards), f"{shards}/"])
+    with pytest.raises(ConfigError, match=r"shards \(test\) is there twice; name each set and each --split once"):
+        open_sets([str(shards)], ["test", "test"])
+
+
+def test_frames_of_several_sets_have_keys_of_their_own(shards: Path, tmp_path: Path) -> None:
+    other = write_set(tmp_path / "other", SIGNALS, samples=2)
+    keys = [frame.key for frame in frames_of(open_sets([str(shards), str(other)]))]
+    assert keys[0] == "1/scene0-00000"
+    assert keys[-1] == "2/scene0-00001"
+    assert len(set(keys)) == 6
 
 
 @pytest.mark.parametrize(
