@@ -26,7 +26,7 @@ class ShardReader:
     Args:
         shards: of one or several sets.
         scale: HR over LR size that each sample must have.
-        tolerate_damage: take what can be read of damaged shards instead of refusing them.
+        tolerate_damage: take what can be read of damaged shards, and is of the scale, instead of refusing them.
         crop: the smallest HR height and width that will do.
     """
 

@@ -54,10 +54,11 @@ def source_digest(module: str) -> str:
     elsewhere isn't seen.
     """
     outermost = sys.modules[module.partition(".")[0]]
+    files: list[tuple[Path, Path]] = []
     if (folders := getattr(outermost, "__path__", None)) is not None:
         files = [(file.relative_to(folder), file) for folder in folders for file in Path(folder).rglob("*.py")]
-    else:
-        files = [(Path(file.name), file) for file in Path(outermost.__file__ or "").parent.glob("*.py")]
+    elif (path := getattr(outermost, "__file__", None)) is not None:
+        files = [(Path(file.name), file) for file in Path(path).parent.glob("*.py")]
     digest = hashlib.sha256()
     for name, file in sorted(files):
         digest.update(f"{name.as_posix()}\n".encode() + file.read_bytes())

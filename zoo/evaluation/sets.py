@@ -466,7 +466,7 @@ def _input(sources: Sequence[Source], preset_name: str) -> str:
     kaist = [isinstance(source, KaistMat) for source in sources]
     rounded = f"8-bit codes: {preset_name}, reduced by MATLAB's bicubic and rounded"
     if not all(source.panoramic or isinstance(source, KaistMat) for source in sources):
-        rounded += f"; frames are cut to multiples of {GRID} on the right and at the bottom before, both sides"
+        rounded += f"; flat frames are cut to multiples of {GRID} on the right and at the bottom"
     unrounded = "KAIST: reduced by MATLAB's bicubic in float32, neither rounded nor clipped"
     return unrounded if all(kaist) else f"{rounded}; {unrounded}" if any(kaist) else rounded
 
