@@ -173,7 +173,8 @@ def test_a_pair_of_another_size_is_left_out(folder_of_pairs: Path) -> None:
     opened = open_sets([str(folder_of_pairs)], scale=1, reading=Reading(PQ16, SDR8))
     found = [found for _, found in opened.read(opened.items)]
     assert [isinstance(one, DataError) for one in found] == [True, True, False]
-    assert "SDR of frame 1 is 12x16, HDR 24x16, which is no pair of x1" in str(found[1])
+    assert "SDR of frame 0 is 12x8, HDR 24x16, which is no pair of x1" in str(found[0])
+    assert "001.png: 12x16 is not 1, 1/2 or 1/4 of 24x16" in str(found[1])
 
 
 def test_frames_that_are_cut_are_said_to_be(folder_of_pairs: Path) -> None:
