@@ -179,6 +179,8 @@ def _weights_facts(card: Card, weights: Weights) -> dict[str, object]:
         rows["scores"] = ", ".join(f"{metric} {score:.4g}" for metric, score in weights.scores.items())
         rows["measured on"] = weights.measured
         rows["by"] = weights.command
+    if weights.note:
+        rows["note"] = weights.note
     if weights.card and (hub.SHIPPED / weights.card).is_file():
         rows["card"] = hub.SHIPPED / weights.card
     if weights.source:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from datamodules.presets import PRESETS, preset
 from datamodules.progress import ProgressHandler, counted
 from datamodules.scenes import Reading
 from zoo.errors import ZooError
@@ -25,7 +26,7 @@ from zoo.evaluation.robustness import (
     robustness_text,
 )
 from zoo.evaluation.running import PRECISIONS
-from zoo.evaluation.sets import EMBEDDED
+from zoo.evaluation.sets import EMBEDDED, VAL_V1
 from zoo.evaluation.tables import csv_text, json_content, markdown
 from zoo.files import replacing, write_json
 from zoo.metrics import METRICS
@@ -70,6 +71,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", nargs="+", default=["test"], help="of shards and JSON files (default: test)")
     parser.add_argument(
         "--scale", type=int, choices=(1, 2, 4), help="of pairs from sources (default: the models', or 2)"
+    )
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default=VAL_V1.name,
+        help="how the SDR side of sources is made, drawn with seed 0 where it draws (default: %(default)s)",
     )
     parser.add_argument(
         "--metrics",
@@ -133,6 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().error("give --model, or --table")
     if sum(map(bool, (options.table, options.styles or options.codec, options.clips))) > 1:
         parser().error("--table, --clips, and --styles with --codec are three things; give one of them")
+    if options.preset != VAL_V1.name and (options.clips or options.styles or options.codec):
+        parser().error("--clips bring their SDR, and --styles and --codec make it; leave --preset out")
     if options.clips and options.data != [EMBEDDED]:
         parser().error("--clips names its videos itself; leave --data out")
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ProgressHandler()])
@@ -216,6 +225,7 @@ def request_from(options: argparse.Namespace) -> Request:
         splits=tuple(options.split),
         scale=options.scale,
         reading=Reading(options.signal, options.sdr_signal, False if options.flat else None, options.hdr_range),
+        pairing=preset(options.preset),
         device=options.device,
         devices=options.devices,
         precision=options.precision,
