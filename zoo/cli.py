@@ -159,6 +159,8 @@ def _card(name: str) -> str:
     }
     if card.macs_per_pixel is not None:
         rows["multiply-adds"] = f"{card.macs_per_pixel:,} for each pixel of the output"
+    if card.memory_per_megapixel is not None:
+        rows["memory"] = f"{card.memory_per_megapixel:,} MB for a megapixel of the output, in float32"
     if card.halo is not None:
         rows["reach"] = "{} rows and {} columns of input pixels to each side".format(*card.halo)
     tag = name.partition(".")[2] if card.parameters else ""

@@ -191,6 +191,7 @@ def _facts(card: Card, weights: Weights) -> dict[str, str]:
         "scale": str(card.scale),
         "parameters": f"{card.parameters:,}",
         "multiply-adds for a pixel of the output": f"{card.macs_per_pixel:,}",
+        "memory for a megapixel of the output": f"{card.memory_per_megapixel:,} MB in float32, by count",
         "reach": f"{rows} rows and {columns} columns of input pixels to each side",
         "licence of the weights": weights.license,
         "architecture": f"[the authors' code]({card.code})" if card.code else "ours",

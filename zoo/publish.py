@@ -40,6 +40,8 @@ MOST_LOSS = 0.01
 
 SUMS = "SHA256SUMS"
 _TAG = re.compile(r"(v[1-9][0-9]*|preview|val_v1)(_fp32)?")
+# An absolute path in YAML, and its last part.
+_ABSOLUTE = re.compile(r"(?<![^\s\"'\[,])/(?:[^\s\"',\]/]+/)*([^\s\"',\]/]+)")
 _FLOAT16_MAX = torch.finfo(torch.float16).max
 # The ways to store weights, in the order in which they are tried: which tensors stay float32.
 _STORAGES: dict[str, Callable[[str, Tensor], bool]] = {
@@ -333,7 +335,7 @@ def _write(
     _write_text(folder / weights.card, text)
     config = original.with_name("config.yaml")
     if config.is_file() and sha256_of(config) == facts.get("config"):
-        shutil.copyfile(config, folder / f"{full}.yaml")
+        _write_text(folder / f"{full}.yaml", _without_folders(config.read_text(encoding="utf-8")))
     # What is in the index is published: it comes last.
     entries = sorted([*entries, weights], key=lambda entry: entry.full_name)
     _write_text(folder / README, folder_text(entries))
@@ -403,8 +405,15 @@ def _training_facts(metadata: dict[str, Any], found: Sequence[Evaluation]) -> di
     peaks = [row.memory / (row.size[0] * row.size[1]) for row in rows if row.memory is not None]
     if peaks:
         where = device_name(resolve_device(found[0].request.device))
-        facts["memory for a megapixel of the output"] = f"{max(peaks):,.0f} MB on {where}"
+        facts["memory for a megapixel, measured"] = f"{max(peaks):,.0f} MB on {where}"
     return {key: str(value) for key, value in facts.items() if value is not None}
+
+
+def _without_folders(config: str) -> str:
+    """A run's configuration with the names of its files and folders, but not where they lie."""
+    said = "# Of the run; of absolute paths the last part.\n"
+    text = _ABSOLUTE.sub(r"\1", config)
+    return text if text == config else said + text
 
 
 def _write_text(path: Path, text: str) -> None:
