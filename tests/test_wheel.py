@@ -74,7 +74,9 @@ def test_a_wheel_holds_all_but_the_photographs(wheel: Path, root: Path) -> None:
 def test_installed_it_loads_by_name_what_came_with_it_without_a_network(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     run("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel)
-    lines = run("-P", "-c", SCRIPT, PYTHONPATH=str(site), SRITM_HOME=str(tmp_path / "home"), SRITM_ZOO_URL="").splitlines()
+    lines = run(
+        "-P", "-c", SCRIPT, PYTHONPATH=str(site), SRITM_HOME=str(tmp_path / "home"), SRITM_ZOO_URL=""
+    ).splitlines()
     torch.manual_seed(0)
     expected = zoo.create(NAME)(torch.full((1, 3, 9, 16), 0.5)).mean().item()
     assert lines[0] == str(site / "zoo" / "__init__.py")
