@@ -181,6 +181,10 @@ def _weights_facts(card: Card, weights: Weights) -> dict[str, object]:
         rows["scores"] = ", ".join(f"{metric} {score:.4g}" for metric, score in weights.scores.items())
         rows["measured on"] = weights.measured
         rows["by"] = weights.command
+    if weights.data_card:
+        rows["trained on"] = " ".join(weights.data_card.partition("\n\n")[0].split())
+    if "made by commit" in weights.facts:
+        rows["made by"] = f"commit {weights.facts['made by commit']}"
     if weights.note:
         rows["note"] = weights.note
     if weights.card and (hub.SHIPPED / weights.card).is_file():

@@ -79,17 +79,13 @@ class ScoredSet:
     beside: Sequence[Beside] = field(default=())
 
 
-def card_text(
-    weights: Weights, sets: Sequence[ScoredSet], stored: str, facts: dict[str, str], data_card: str, output: str
-) -> str:
+def card_text(weights: Weights, sets: Sequence[ScoredSet], stored: str, output: str) -> str:
     """The card of one file of weights.
 
     Args:
         weights: its line of the index.
         sets: what it was scored on, the one of the index first.
         stored: how the numbers are kept and what that changes, a sentence or two.
-        facts: further lines of the table of facts: what trained it, what it costs.
-        data_card: Markdown about the training data.
         output: what was seen of the network, a paragraph.
     """
     card = info(weights.name)
@@ -97,7 +93,7 @@ def card_text(
         "model-index": [_results(weights.full_name, [(each.measured, _means(each.scores)) for each in sets])],
         "sritm": _identity(weights),
     }
-    rows = "\n".join(f"| {name} | {value} |" for name, value in (_facts(card, weights) | facts).items())
+    rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(card, weights).items())
     return f"""---
 {yaml.safe_dump(head, sort_keys=False, allow_unicode=True).strip()}
 ---
@@ -121,7 +117,7 @@ net = zoo.load("{weights.full_name}")
 
 ## Training data
 
-{data_card.strip()}
+{weights.data_card}
 
 ## Citation
 
@@ -197,6 +193,7 @@ def _facts(card: Card, weights: Weights) -> dict[str, str]:
         "architecture": f"[the authors' code]({card.code})" if card.code else "ours",
         "file": f"`{weights.file}`, {weights.bytes:,} bytes",
         "SHA-256": f"`{weights.sha256}`",
+        **weights.facts,
     }
 
 

@@ -300,6 +300,7 @@ def _write(
     name, tag = str(facts["name"]), str(facts["tag"])
     full = f"{name}.{tag}"
     sets = [_scored_set(full, given, found) for given, found in scored]
+    trained = _training_facts(facts, [found for _, found in scored])
     weights = Weights(
         name=name,
         tag=tag,
@@ -312,6 +313,8 @@ def _write(
         command=sets[0].command,
         card=f"{full}.md",
         note=note,
+        facts=trained,
+        data_card=data_text,
     )
     with torch.inference_mode():
         deviation = float((zoo.load(name, weights=path)(probe()) - net(probe())).abs().max()) * 1023
@@ -320,8 +323,6 @@ def _write(
         weights,
         sets,
         f"Stored as {stored}; that moved predictions of noise by at most {deviation:.2f} of a 10-bit code.",
-        _training_facts(facts, [found for _, found in scored]),
-        data_text,
         f"Predictions of black, white and noise are finite in {', '.join(['float32', *half])}.",
     )
 

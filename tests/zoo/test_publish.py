@@ -140,6 +140,7 @@ def test_a_run_is_trained_scored_published_served_and_loaded_by_name(
     )
     assert (run_s["data"]["root"], config["data"]["root"]) == (str(small), "small")  # where it lay is nobody's business
     assert config["model"] == run_s["model"]
+    assert weights.facts["config (SHA-256)"] == sha256_of(trained.with_name("config.yaml"))
     assert str(tmp_path) not in (site / "jsinet_x2.v1.yaml").read_text()
 
 
@@ -205,6 +206,7 @@ def test_a_tag_may_be_judged_on_several_sets_beside_baselines_and_its_note_stand
     (weights,) = hub.known()
     assert weights.scores["psnr"] == pytest.approx(results[0]["metrics"][0]["value"], abs=1e-4)
     assert weights.note == note == zoo.info(NAME).weights[0].note
+    assert weights.data_card == "Eight photographs, CC0."
     assert f"**{note}**" in card
     assert f"`{NAME}.v1`: {note}" in (site / "README.md").read_text()
 
@@ -224,7 +226,9 @@ def test_a_tag_may_be_judged_on_several_sets_beside_baselines_and_its_note_stand
     assert again == pytest.approx(results[1]["metrics"][0]["value"], abs=1e-4)
     capsys.readouterr()
     assert cli(["show", f"{NAME}.v1"]) == 0
-    assert f"note  {note}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"note  {note}" in shown
+    assert "trained on  Eight photographs, CC0." in shown
 
 
 def test_frames_that_the_evaluation_has_left_beside_its_scores_are_not_scored_again(
