@@ -353,9 +353,13 @@ def _scored_set(full: str, given: _Given, found: Evaluation) -> ScoredSet:
         f"{found.set_name} at x{found.scale}, {candidate.means['psnr'].frames} frames{how}",
         _command(full, found.request),
         [_score(found, metric, estimate, moves[metric]) for metric, estimate in candidate.means.items()],
-        # What is scored by a file's path means nothing to others.
-        [_beside(candidate, other) for other in given.others if other["scores"] and "/" not in other["label"]],
+        [_beside(candidate, other) for other in given.others if other["scores"] and _is_named(other)],
     )
+
+
+def _is_named(model: dict[str, Any]) -> bool:
+    """Whether a model was scored by a name that others know, not as a file of the user's."""
+    return model["label"].partition(".")[0] == model["name"] and "@" not in model["label"]
 
 
 def _beside(ours: ModelResult, other: dict[str, Any]) -> Beside:
@@ -364,8 +368,11 @@ def _beside(ours: ModelResult, other: dict[str, Any]) -> Beside:
     rows = [row for row in ours.rows if row.frame in theirs]
     gains = {}
     for metric in other["scores"] if rows else ():
-        pairs = [(row.scores[metric], float(theirs[row.frame][metric])) for row in rows]
-        gain = paired_difference(*map(list, zip(*pairs, strict=True)), [row.scene for row in rows])
+        gain = paired_difference(
+            [row.scores[metric] for row in rows],
+            [float(theirs[row.frame][metric]) for row in rows],
+            [row.scene for row in rows],
+        )
         gains[metric] = (gain.mean, gain.low, gain.high)
     return Beside(
         other["label"], {metric: float(estimate["mean"]) for metric, estimate in other["scores"].items()}, gains
