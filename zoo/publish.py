@@ -359,7 +359,7 @@ def _scored_set(full: str, given: _Given, found: Evaluation) -> ScoredSet:
 
 def _is_named(model: dict[str, Any]) -> bool:
     """Whether a model was scored by a name that others know, not as a file of the user's."""
-    return model["label"].partition(".")[0] == model["name"] and "@" not in model["label"]
+    return model["label"] == model["name"] and "@" not in model["label"]
 
 
 def _beside(ours: ModelResult, other: dict[str, Any]) -> Beside:
