@@ -313,7 +313,8 @@ def open_sets(
         names = [scene.name for scene in scenes]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ConfigError(f"scene {twice} is there twice; name each source once")
-        named = [name if name != EMBEDDED else f"{name} ({'+'.join(splits)})" for name in data]
+        of_splits = f" ({'+'.join(splits)})"
+        named = [f"{name}{of_splits if name == EMBEDDED or name.endswith('.json') else ''}" for name in data]
         sets.append(SourceFrames(" + ".join(named), scenes, scale or 2, pairing))
     if not sets:
         raise ConfigError(f"{', '.join(data)} holds nothing under --split {' '.join(splits)}")
