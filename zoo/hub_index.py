@@ -55,8 +55,8 @@ class Weights:
 
     def __post_init__(self) -> None:
         # An index comes from outside: a file name must not lead out of the folder.
-        texts = (self.name, self.tag, self.file, self.sha256, self.license, self.measured, self.command, self.card)
-        texts += (self.note, self.data_card, *self.facts.values())
+        texts = [self.name, self.tag, self.file, self.sha256, self.license, self.measured, self.command, self.card]
+        texts += [self.note, self.data_card, *self.facts.values()]
         if not all(isinstance(text, str) for text in texts) or type(self.bytes) is not int or self.bytes <= 0:
             raise ValueError("a field is of the wrong kind")
         if not (_NAME.fullmatch(self.name) and _NAME.fullmatch(self.tag) and _SHA256.fullmatch(self.sha256)):
