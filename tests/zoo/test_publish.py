@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -217,7 +218,8 @@ def test_a_tag_may_be_judged_on_several_sets_beside_baselines_and_its_note_stand
         details = json.loads((site / f"{NAME}.v1.scores{part}.json").read_text())
         stored = details["models"][0]["scores"]["psnr"]["mean"]
         assert abs(stored - mine) < 0.01
-        assert f"| `bicubic+bt2446c` | {theirs:.2f} ({stored - theirs:+.2f}; " in card
+        assert f"| `bicubic+bt2446c` | {theirs:.2f} ({stored - theirs:+.2f}" in card
+    assert len(re.findall(r"; [-+][0-9.]+ to [-+][0-9.]+\)", card)) == 2  # one scene alone has no interval
     assert "w.safetensors" not in card
 
     command = next(line.strip() for line in card.splitlines() if "--preset mixed" in line)
