@@ -7,14 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: env fit test test-slow lint format clean
+.PHONY: env fit test test-slow lint format docs clean
 
 env: $(STAMP)
 
 # One pip command: a second one may replace the torch build that the first chose.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[dev,data,dask]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[dev,data,dask,docs]'
 	touch $@
 
 fit: env
@@ -36,5 +36,9 @@ format: env
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
+# The reference of the public modules: build/reference/index.html.
+docs: env
+	$(BIN)/python tools/make_reference.py
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,6 +14,7 @@ ensure_torchvision()  # before a test module imports pytorch_lightning or torchm
 
 from datamodules.embedded import embedded_scenes  # noqa: E402
 from datamodules.making import make_set  # noqa: E402
+from zoo import hub  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path(os.environ.get("SRITM_REFERENCE", ROOT.parent / "shared"))
@@ -50,9 +51,10 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recipe(tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A config of a JSI-GAN run that takes seconds; the working folder is empty."""
+    """A config of a JSI-GAN run that takes seconds; the working folder is empty, no weights come with the package."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SRITM_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(hub, "SHIPPED", tmp_path / "shipped")
     content = {
         "scale": 2,
         "average": 0.9,

@@ -34,9 +34,19 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a run's weights.safetensors")
     parser.add_argument("--name", required=True, help="of the model, such as jsinet_x2")
     parser.add_argument("--tag", required=True, help="v1, v2, ..., preview or val_v1; _fp32 may follow")
-    parser.add_argument("--scores", required=True, type=Path, metavar="FILE", help="scores.json of these weights")
+    parser.add_argument(
+        "--scores",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="scores.json of these weights, one for each set; the first one's are those of the lists",
+    )
     parser.add_argument("--license", required=True, help="of the weights, an SPDX identifier such as CC0-1.0")
     parser.add_argument("--data-card", required=True, type=Path, metavar="FILE", help="Markdown on the training data")
+    parser.add_argument(
+        "--note", default="", metavar="TEXT", help="what users must know, such as a goal that wasn't reached"
+    )
     parser.add_argument(
         "-o", "--output", type=Path, default=SHIPPED, metavar="FOLDER", help="(default: the package's zoo/pretrained)"
     )
@@ -56,13 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.license,
             options.data_card,
             options.output,
+            options.note,
         )
     except (ZooError, OSError) as error:
         print(f"publish.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     print(f"{done.path}: {done.weights.bytes:,} bytes, {done.stored}")
-    for score in done.scores:
-        print(f"  {score.metric:16} {score.value:10.4f}  moved by {score.moved:+.4f}")
+    for scored in done.sets:
+        print(f"  {scored.measured}")
+        for score in scored.scores:
+            print(f"    {score.metric:16} {score.value:10.4f}  moved by {score.moved:+.4f}")
     print(f"  predictions moved by at most {done.deviation:.2f} of a 10-bit code")
     return 0
 

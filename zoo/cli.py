@@ -159,6 +159,8 @@ def _card(name: str) -> str:
     }
     if card.macs_per_pixel is not None:
         rows["multiply-adds"] = f"{card.macs_per_pixel:,} for each pixel of the output"
+    if card.memory_per_megapixel is not None:
+        rows["memory"] = f"{card.memory_per_megapixel:,} MB for a megapixel of the output, in float32"
     if card.halo is not None:
         rows["reach"] = "{} rows and {} columns of input pixels to each side".format(*card.halo)
     tag = name.partition(".")[2] if card.parameters else ""
@@ -179,6 +181,12 @@ def _weights_facts(card: Card, weights: Weights) -> dict[str, object]:
         rows["scores"] = ", ".join(f"{metric} {score:.4g}" for metric, score in weights.scores.items())
         rows["measured on"] = weights.measured
         rows["by"] = weights.command
+    if weights.data_card:
+        rows["trained on"] = " ".join(weights.data_card.partition("\n\n")[0].split())
+    if "made by commit" in weights.facts:
+        rows["made by"] = f"commit {weights.facts['made by commit']}"
+    if weights.note:
+        rows["note"] = weights.note
     if weights.card and (hub.SHIPPED / weights.card).is_file():
         rows["card"] = hub.SHIPPED / weights.card
     if weights.source:

@@ -32,6 +32,9 @@ class Weights:
         measured: on which set and how, in words.
         command: that gives these scores again.
         card: Markdown file beside it.
+        note: what a user has to know before use, such as a goal that wasn't reached.
+        facts: what trained it: commit, digests of configuration and data, steps; by the card's words for them.
+        data_card: Markdown on the training data and their licences.
         source: which folder or mirror it came from; empty for what comes with the package.
     """
 
@@ -45,11 +48,15 @@ class Weights:
     measured: str = ""
     command: str = ""
     card: str = ""
+    note: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    data_card: str = ""
     source: str = ""
 
     def __post_init__(self) -> None:
         # An index comes from outside: a file name must not lead out of the folder.
-        texts = (self.name, self.tag, self.file, self.sha256, self.license, self.measured, self.command, self.card)
+        texts = [self.name, self.tag, self.file, self.sha256, self.license, self.measured, self.command, self.card]
+        texts += [self.note, self.data_card, *self.facts.values()]
         if not all(isinstance(text, str) for text in texts) or type(self.bytes) is not int or self.bytes <= 0:
             raise ValueError("a field is of the wrong kind")
         if not (_NAME.fullmatch(self.name) and _NAME.fullmatch(self.tag) and _SHA256.fullmatch(self.sha256)):

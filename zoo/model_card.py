@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +46,54 @@ class Score:
     protocol: str
 
 
-def card_text(
-    weights: Weights, scores: Sequence[Score], stored: str, facts: dict[str, str], data_card: str, output: str
-) -> str:
+@dataclass(frozen=True)
+class Beside:
+    """Another model or baseline on the same frames.
+
+    Attributes:
+        label: how the tables call it.
+        means: by metric.
+        gains: this file's scores less its, frame by frame: mean and 95 % interval (None where it can't be told), by
+            metric.
+    """
+
+    label: str
+    means: Mapping[str, float]
+    gains: Mapping[str, tuple[float, float | None, float | None]]
+
+
+@dataclass(frozen=True)
+class ScoredSet:
+    """What was scored on one set.
+
+    Attributes:
+        measured: which set and how, in words.
+        command: that gives these scores again.
+        scores: of this file, in the order in which they are shown.
+        beside: what else was scored.
+    """
+
+    measured: str
+    command: str
+    scores: Sequence[Score]
+    beside: Sequence[Beside] = field(default=())
+
+
+def card_text(weights: Weights, sets: Sequence[ScoredSet], stored: str, output: str) -> str:
     """The card of one file of weights.
 
     Args:
         weights: its line of the index.
-        scores: in the order in which they are shown.
+        sets: what it was scored on, the one of the index first.
         stored: how the numbers are kept and what that changes, a sentence or two.
-        facts: further lines of the table of facts: what trained it, what it costs.
-        data_card: Markdown about the training data.
         output: what was seen of the network, a paragraph.
     """
     card = info(weights.name)
-    head = _head(weights.license) | {"model-index": [_results(weights)], "sritm": _identity(weights)}
-    rows = "\n".join(f"| {name} | {value} |" for name, value in (_facts(card, weights) | facts).items())
-    table = "\n".join(
-        f"| {score.metric} | {_figure(score)} | {score.moved:+.4f} | {score.protocol} |" for score in scores
-    )
+    head = _head(weights.license) | {
+        "model-index": [_results(weights.full_name, [(each.measured, _means(each.scores)) for each in sets])],
+        "sritm": _identity(weights),
+    }
+    rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(card, weights).items())
     return f"""---
 {yaml.safe_dump(head, sort_keys=False, allow_unicode=True).strip()}
 ---
@@ -72,7 +101,7 @@ def card_text(
 # {weights.full_name}
 
 {card.summary}.
-
+{_note(weights)}
 ```python
 net = zoo.load("{weights.full_name}")
 ```
@@ -83,19 +112,12 @@ net = zoo.load("{weights.full_name}")
 
 ## Scores
 
-Of this file, {weights.measured}:
-
-    {weights.command}
-
-| metric | mean | moved by storing | what it means |
-| --- | --- | --- | --- |
-{table}
-
+{chr(10).join(map(_set_text, sets))}
 {stored} {output}
 
 ## Training data
 
-{data_card.strip()}
+{weights.data_card}
 
 ## Citation
 
@@ -107,12 +129,54 @@ Of this file, {weights.measured}:
 """
 
 
+def _note(weights: Weights) -> str:
+    return f"\n**{weights.note}**\n" if weights.note else ""
+
+
+def _set_text(scored: ScoredSet) -> str:
+    rows = [f"| {score.metric} | {_figure(score)} | {score.moved:+.4f} | {score.protocol} |" for score in scored.scores]
+    lines = [
+        *(f"Of this file, {scored.measured}:", "", f"    {scored.command}", ""),
+        *("| metric | mean | moved by storing | what it means |", "| --- | --- | --- | --- |", *rows, ""),
+    ]
+    if scored.beside:
+        metrics = "".join(f" {score.metric} |" for score in scored.scores)
+        lines += ["On the same frames, and in brackets what this file has more, with the 95 % interval:", ""]
+        lines += [f"| |{metrics}", f"| --- |{' --- |' * len(scored.scores)}"]
+        lines += [
+            f"| `{other.label}` |" + "".join(f" {_beside(other, score)} |" for score in scored.scores)
+            for other in scored.beside
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _beside(other: Beside, score: Score) -> str:
+    if score.metric not in other.means:
+        return ""
+    digits = _digits(score)
+    text = f"{other.means[score.metric]:.{digits}f}"
+    if score.metric not in other.gains:
+        return text
+    gain, low, high = other.gains[score.metric]
+    interval = "" if low is None or high is None else f"; {low:+.{digits}f} to {high:+.{digits}f}"
+    return f"{text} ({gain:+.{digits}f}{interval})"
+
+
 def _figure(score: Score) -> str:
-    digits = 4 if score.unit == "1" else 2
+    digits = _digits(score)
     text = f"{score.value:.{digits}f}" + (f" {score.unit}" if score.unit != "1" else "")
     if score.low is None or score.high is None:
         return text
     return f"{text} [{score.low:.{digits}f}, {score.high:.{digits}f}]"
+
+
+def _digits(score: Score) -> int:
+    return 4 if score.unit == "1" else 2
+
+
+def _means(scores: Sequence[Score]) -> dict[str, float]:
+    return {score.metric: score.value for score in scores}
 
 
 def _facts(card: Card, weights: Weights) -> dict[str, str]:
@@ -123,11 +187,13 @@ def _facts(card: Card, weights: Weights) -> dict[str, str]:
         "scale": str(card.scale),
         "parameters": f"{card.parameters:,}",
         "multiply-adds for a pixel of the output": f"{card.macs_per_pixel:,}",
+        "memory for a megapixel of the output": f"{card.memory_per_megapixel:,} MB in float32, by count",
         "reach": f"{rows} rows and {columns} columns of input pixels to each side",
         "licence of the weights": weights.license,
         "architecture": f"[the authors' code]({card.code})" if card.code else "ours",
         "file": f"`{weights.file}`, {weights.bytes:,} bytes",
         "SHA-256": f"`{weights.sha256}`",
+        **weights.facts,
     }
 
 
@@ -146,18 +212,23 @@ def _head(license: str) -> dict[str, Any]:
     }
 
 
-def _results(weights: Weights) -> dict[str, Any]:
-    metrics = [{"type": name, "value": round(value, 4)} for name, value in weights.scores.items()]
-    data = {"type": "sritm-zoo", "name": weights.measured}
-    # A copy of the task, or YAML writes a reference to the first.
-    return {"name": weights.full_name, "results": [{"task": dict(_TASK), "dataset": data, "metrics": metrics}]}
+def _results(full_name: str, sets: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, Any]:
+    results = [
+        {
+            "task": dict(_TASK),  # a copy, or YAML writes a reference to the first
+            "dataset": {"type": "sritm-zoo", "name": measured},
+            "metrics": [{"type": name, "value": round(value, 4)} for name, value in scores.items()],
+        }
+        for measured, scores in sets
+    ]
+    return {"name": full_name, "results": results}
 
 
 def folder_text(entries: Sequence[Weights]) -> str:
     """``README.md`` of a folder of weights, the model card of a repository that holds it."""
     licenses = {weights.license for weights in entries}
     head = _head(licenses.pop() if len(licenses) == 1 else "various")
-    head["model-index"] = [_results(weights) for weights in entries]
+    head["model-index"] = [_results(each.full_name, [(each.measured, each.scores)]) for each in entries]
     metrics = list(dict.fromkeys(name for weights in entries for name in weights.scores))
     rows = ["| " + " | ".join(["weights", *metrics, "on", "licence"]) + " |", "| --- " * (len(metrics) + 3) + "|"]
     for weights in entries:
@@ -175,7 +246,12 @@ Networks from low-resolution SDR to high-resolution HDR, for `zoo.load` of sritm
 `index.json`. `SHA256SUMS` serves `sha256sum -c`. Files of a tag never change.
 
 {chr(10).join(rows)}
-"""
+{_notes(entries)}"""
+
+
+def _notes(entries: Sequence[Weights]) -> str:
+    lines = [f"- `{weights.full_name}`: {weights.note}\n" for weights in entries if weights.note]
+    return "".join(["\n", *lines]) if lines else ""
 
 
 def check_head(weights: Weights, path: Path) -> None:

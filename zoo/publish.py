@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from torch import Tensor, nn
 import zoo
 from zoo.errors import ConfigError, WeightsError
 from zoo.evaluation.command import parser, request_from
-from zoo.evaluation.report import DEFAULT_METRICS, Evaluation, Request, evaluate
-from zoo.evaluation.statistics import Estimate
+from zoo.evaluation.report import DEFAULT_METRICS, Evaluation, ModelResult, Request, evaluate
+from zoo.evaluation.sets import VAL_V1
+from zoo.evaluation.statistics import Estimate, paired_difference
 from zoo.evaluation.tables import json_content
 from zoo.files import replacing, sha256_of, write_json
 from zoo.hub import IMPORTED, SHIPPED
 from zoo.hub_index import INDEX_NAME, Weights, file_name, index_text, parse_index
-from zoo.model_card import README, Score, card_text, folder_text
+from zoo.model_card import README, Beside, Score, ScoredSet, card_text, folder_text
 from zoo.weights import read_weights, weights_bytes
 
 MOST_BYTES = 8_000_000
@@ -38,6 +39,8 @@ MOST_LOSS = 0.01
 
 SUMS = "SHA256SUMS"
 _TAG = re.compile(r"(v[1-9][0-9]*|preview|val_v1)(_fp32)?")
+# An absolute path in YAML, and its last part.
+_ABSOLUTE = re.compile(r"(?<![^\s\"'\[,])/(?:[^\s\"',\]/]+/)*([^\s\"',\]/]+)")
 _FLOAT16_MAX = torch.finfo(torch.float16).max
 # The ways to store weights, in the order in which they are tried: which tensors stay float32.
 _STORAGES: dict[str, Callable[[str, Tensor], bool]] = {
@@ -55,7 +58,7 @@ class Publication:
         weights: its line of the index.
         path: the file.
         stored: how: a key of the ways to store.
-        scores: as on the card.
+        sets: as on the card.
         deviation: largest change of a prediction by storing, in 10-bit codes, on :func:`probe`.
         half_precision: names of the 16-bit types in which predictions are finite.
     """
@@ -63,28 +66,55 @@ class Publication:
     weights: Weights
     path: Path
     stored: str
-    scores: list[Score]
+    sets: list[ScoredSet]
     deviation: float
     half_precision: list[str]
 
 
+@dataclass(frozen=True)
+class _Given:
+    """An evaluation as its ``scores.json`` has it.
+
+    Attributes:
+        path: of the file.
+        request: what was asked for.
+        own: what came of the weights.
+        others: what came of the other models.
+    """
+
+    path: Path
+    request: Request
+    own: dict[str, Any]
+    others: list[dict[str, Any]]
+
+
 def publish(
-    weights: Path, name: str, tag: str, scores: Path, license: str, data_card: Path, folder: Path = SHIPPED
+    weights: Path,
+    name: str,
+    tag: str,
+    scores: Sequence[Path],
+    license: str,
+    data_card: Path,
+    folder: Path = SHIPPED,
+    note: str = "",
 ) -> Publication:
     """Publish a run's weights.
 
-    They are stored as float16; where PSNR loses more than ``MOST_LOSS`` by that, biases stay float32, then everything,
-    if the file is no larger than ``MOST_BYTES``. A tag that ends in ``_fp32`` is stored as it is. Both files, as given
-    and as stored, are scored by the command that made ``scores``.
+    They are stored as float16; where PSNR loses more than ``MOST_LOSS`` by that on any of the sets, biases stay
+    float32, then everything, if the file is no larger than ``MOST_BYTES``. A tag that ends in ``_fp32`` is stored as it
+    is. Both files, as given and as stored, are scored by the commands that made ``scores``; what these have left beside
+    a ``scores.json`` is taken up if code, data and packages are the same.
 
     Args:
         weights: a run's ``weights.safetensors``.
         name: of the model.
         tag: ``v1``, ``v2``, ..., ``preview`` or ``val_v1``; ``_fp32`` may follow.
-        scores: ``scores.json`` of an evaluation of this very file.
+        scores: ``scores.json`` of evaluations of this very file, each of a set; the first one's are in the index. Of
+            baselines that were scored with it the card tells too.
         license: of the weights, an SPDX identifier.
         data_card: Markdown about the training data, with its licence.
         folder: made if absent; it may hold other weights.
+        note: what users have to know before they use it, a sentence or two, such as a goal that wasn't reached.
 
     Raises:
         ConfigError: something is missing or can't be.
@@ -103,7 +133,8 @@ def publish(
     if metadata.get("license", license) != license:  # imported ones say theirs
         raise WeightsError(f"{weights} has a licence already, and it isn't {license}: {metadata['license']}")
     net = zoo.load(name, weights=weights)
-    request, theirs = _scored(scores, name, weights)
+    given = [_scored(path, name, weights) for path in scores]
+    note = " ".join(note.split())
 
     with tempfile.TemporaryDirectory() as temporary:
         facts = metadata | {
@@ -114,16 +145,15 @@ def publish(
         }
         for stored, path in _candidates(Path(temporary), name, tag, tensors, facts):
             models = (f"{name}={path}", f"{name}={weights}")
-            found = evaluate(replace(request, models=models, output=Path(temporary) / "results"))
-            if found is None:
-                raise ConfigError("publish from one process, not under a launcher")
-            candidate, original = found.models
+            found = [_evaluated(each, models, Path(temporary) / f"results-{i}") for i, each in enumerate(given)]
             best = (stored, path, found)
-            if original.means["psnr"].mean - candidate.means["psnr"].mean <= MOST_LOSS:
+            if all(each.models[0].differences(each.models[1])["psnr"].mean >= -MOST_LOSS for each in found):
                 break
         stored, path, found = best
-        _check_again(theirs, found, scores)
-        return _write(folder, entries, found, path, stored, facts, net, data_text, weights)
+        for theirs, ours in zip(given, found, strict=True):
+            _check_again(theirs, ours)
+        scored = list(zip(given, found, strict=True))
+        return _write(folder, entries, scored, path, stored, facts, net, data_text, weights, note)
 
 
 def probe() -> Tensor:
@@ -157,8 +187,8 @@ def _text(path: Path) -> str:
     return text
 
 
-def _scored(path: Path, name: str, weights: Path) -> tuple[Request, dict[str, Any]]:
-    """The evaluation that made ``scores.json``, and its means."""
+def _scored(path: Path, name: str, weights: Path) -> _Given:
+    """The evaluation that made a ``scores.json``."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         models = {model["sha256"]: model for model in content["models"]}
@@ -186,7 +216,17 @@ def _scored(path: Path, name: str, weights: Path) -> tuple[Request, dict[str, An
     if options.table or options.styles or options.codec or options.clips:
         raise ConfigError(f"{path} is of a command with more than one table; score the weights by themselves")
     metrics = tuple(options.metrics.split(",")) if options.metrics else DEFAULT_METRICS
-    return replace(request_from(options), metrics=metrics), model["scores"]
+    others = [each for each in content["models"] if each is not model]
+    return _Given(path, replace(request_from(options), metrics=metrics), model, others)
+
+
+def _evaluated(given: _Given, models: tuple[str, ...], spare: Path) -> Evaluation:
+    """The evaluation once more, of other models; finished frames of the same files are taken up."""
+    output = given.path.parent if any(given.path.parent.glob("rows-*.jsonl")) else spare
+    found = evaluate(replace(given.request, models=models, output=output))
+    if found is None:
+        raise ConfigError("publish from one process, not under a launcher")
+    return found
 
 
 def _half_precision(name: str, weights: Path, net: Any) -> list[str]:
@@ -230,37 +270,36 @@ def _candidates(
             yield stored, path
 
 
-def _check_again(theirs: dict[str, Any], found: Evaluation, path: Path) -> None:
+def _check_again(given: _Given, found: Evaluation) -> None:
     """Refuse scores that the same weights don't have here."""
     for metric, estimate in found.models[1].means.items():
-        stated = float(theirs[metric]["mean"])
+        stated = float(given.own["scores"][metric]["mean"])
         if abs(estimate.mean - stated) > MOST_LOSS:
             raise WeightsError(
-                f"{path} doesn't come out again: {metric} is {estimate.mean:.4f} here, {stated:.4f} there; score the "
-                "weights anew with this version and these data"
+                f"{given.path} doesn't come out again: {metric} is {estimate.mean:.4f} here, {stated:.4f} there; score "
+                "the weights anew with this version and these data"
             )
 
 
 def _write(
     folder: Path,
     entries: list[Weights],
-    found: Evaluation,
+    scored: Sequence[tuple[_Given, Evaluation]],
     path: Path,
     stored: str,
     facts: dict[str, Any],
     net: nn.Module,
     data_text: str,
     original: Path,
+    note: str,
 ) -> Publication:
     size = path.stat().st_size
     if folder.resolve() == SHIPPED and size > MOST_BYTES:
         raise WeightsError(f"{path.name} has {size} bytes; what comes with the package has at most {MOST_BYTES}")
     name, tag = str(facts["name"]), str(facts["tag"])
     full = f"{name}.{tag}"
-    candidate, given = (
-        replace(model, label=label) for model, label in zip(found.models, (full, "as trained"), strict=True)
-    )
-    command = _command(full, found.request)
+    sets = [_scored_set(full, given, found) for given, found in scored]
+    trained = _training_facts(facts, [found for _, found in scored])
     weights = Weights(
         name=name,
         tag=tag,
@@ -268,41 +307,75 @@ def _write(
         sha256=sha256_of(path),
         bytes=size,
         license=str(facts["license"]),
-        scores={metric: round(estimate.mean, 6) for metric, estimate in candidate.means.items()},
-        measured=f"{found.set_name} at x{found.scale}, {found.models[0].means['psnr'].frames} frames",
-        command=command,
+        scores={score.metric: round(score.value, 6) for score in sets[0].scores},
+        measured=sets[0].measured,
+        command=sets[0].command,
         card=f"{full}.md",
+        note=note,
+        facts=trained,
+        data_card=data_text,
     )
-    moves = candidate.differences(given)
-    scores = [_score(found, metric, estimate, moves[metric]) for metric, estimate in candidate.means.items()]
     with torch.inference_mode():
         deviation = float((zoo.load(name, weights=path)(probe()) - net(probe())).abs().max()) * 1023
     half = list(facts["half_precision"])
     text = card_text(
         weights,
-        scores,
-        f"Stored as {stored}; that moved PSNR by {moves['psnr'].mean:+.4f} dB, and predictions of noise by at most "
-        f"{deviation:.2f} of a 10-bit code.",
-        _training_facts(facts, found),
-        data_text,
+        sets,
+        f"Stored as {stored}; that moved predictions of noise by at most {deviation:.2f} of a 10-bit code.",
         f"Predictions of black, white and noise are finite in {', '.join(['float32', *half])}.",
     )
-    content = json_content(replace(found, models=[candidate, given]), command)
 
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / path.name) as temporary:
         shutil.copyfile(path, temporary)
-    write_json(folder / f"{full}.scores.json", content)
+    for number, ((_, found), each) in enumerate(zip(scored, sets, strict=True), 1):
+        models = [replace(model, label=label) for model, label in zip(found.models, (full, "as trained"), strict=True)]
+        part = f"-{number}" if number > 1 else ""
+        write_json(folder / f"{full}.scores{part}.json", json_content(replace(found, models=models), each.command))
     _write_text(folder / weights.card, text)
     config = original.with_name("config.yaml")
     if config.is_file() and sha256_of(config) == facts.get("config"):
-        shutil.copyfile(config, folder / f"{full}.yaml")
+        _write_text(folder / f"{full}.yaml", _without_folders(config.read_text(encoding="utf-8")))
     # What is in the index is published: it comes last.
     entries = sorted([*entries, weights], key=lambda entry: entry.full_name)
     _write_text(folder / README, folder_text(entries))
     _write_text(folder / SUMS, "".join(f"{entry.sha256}  {entry.file}\n" for entry in entries))
     _write_text(folder / INDEX_NAME, index_text(entries))
-    return Publication(weights, folder / path.name, stored, scores, deviation, half)
+    return Publication(weights, folder / path.name, stored, sets, deviation, half)
+
+
+def _scored_set(full: str, given: _Given, found: Evaluation) -> ScoredSet:
+    candidate, original = found.models
+    moves = candidate.differences(original)
+    how = f", SDR by preset {found.request.pairing.name}" if found.request.pairing != VAL_V1 else ""
+    return ScoredSet(
+        f"{found.set_name} at x{found.scale}, {candidate.means['psnr'].frames} frames{how}",
+        _command(full, found.request),
+        [_score(found, metric, estimate, moves[metric]) for metric, estimate in candidate.means.items()],
+        [_beside(candidate, other) for other in given.others if other["scores"] and _is_named(other)],
+    )
+
+
+def _is_named(model: dict[str, Any]) -> bool:
+    """Whether a model was scored by a name that others know, not as a file of the user's."""
+    return model["label"] == model["name"] and "@" not in model["label"]
+
+
+def _beside(ours: ModelResult, other: dict[str, Any]) -> Beside:
+    """Another model's line; a difference is of the frames that both have."""
+    theirs = {frame["frame"]: frame["scores"] for frame in other["frames"]}
+    rows = [row for row in ours.rows if row.frame in theirs]
+    gains = {}
+    for metric in other["scores"] if rows else ():
+        gain = paired_difference(
+            [row.scores[metric] for row in rows],
+            [float(theirs[row.frame][metric]) for row in rows],
+            [row.scene for row in rows],
+        )
+        gains[metric] = (gain.mean, gain.low, gain.high)
+    return Beside(
+        other["label"], {metric: float(estimate["mean"]) for metric, estimate in other["scores"].items()}, gains
+    )
 
 
 def _score(found: Evaluation, metric: str, estimate: Estimate, moved: Estimate) -> Score:
@@ -313,6 +386,8 @@ def _score(found: Evaluation, metric: str, estimate: Estimate, moved: Estimate) 
 def _command(full: str, request: Request) -> str:
     """The command that scores the published file as it was scored here."""
     words = ["--model", full, "--data", *request.data, "--split", *request.splits]
+    if request.pairing != VAL_V1:
+        words += ["--preset", request.pairing.name]
     if request.scale is not None:
         words += ["--scale", str(request.scale)]
     if request.metrics != DEFAULT_METRICS:
@@ -325,7 +400,7 @@ def _command(full: str, request: Request) -> str:
     return shlex.join(["python", "tools/evaluate.py", *words])
 
 
-def _training_facts(metadata: dict[str, Any], found: Evaluation) -> dict[str, str]:
+def _training_facts(metadata: dict[str, Any], found: Sequence[Evaluation]) -> dict[str, str]:
     facts = {
         "made by commit": metadata.get("commit"),
         "config (SHA-256)": metadata.get("config"),
@@ -333,10 +408,18 @@ def _training_facts(metadata: dict[str, Any], found: Evaluation) -> dict[str, st
         "stage": metadata.get("stage"),
         "steps": metadata.get("step"),
     }
-    peaks = [row.memory / (row.size[0] * row.size[1]) for row in found.models[0].timed if row.memory is not None]
+    rows = [row for each in found for row in each.models[0].timed]
+    peaks = [row.memory / (row.size[0] * row.size[1]) for row in rows if row.memory is not None]
     if peaks:
-        facts["memory for a megapixel of the output"] = f"{max(peaks):,.0f} MB on {found.machine}"
+        facts["memory for a megapixel, measured"] = f"{max(peaks):,.0f} MB on {found[0].machine}"
     return {key: str(value) for key, value in facts.items() if value is not None}
+
+
+def _without_folders(config: str) -> str:
+    """A run's configuration with the names of its files and folders, but not where they lie."""
+    said = "# Of the run; of absolute paths the last part.\n"
+    text = _ABSOLUTE.sub(r"\1", config)
+    return text if text == config else said + text
 
 
 def _write_text(path: Path, text: str) -> None:

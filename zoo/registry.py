@@ -40,6 +40,8 @@ class Card:
     code: str | None = None  # where the authors' release lies
     citation: str | None = None  # key of the paper in zoo/cards/papers.bib
     macs_per_pixel: int | None = None  # multiplications, each with its addition, for a pixel of the output
+    # MB (10^6 bytes) of float32 that are alive at once for a megapixel of the output, parameters left out.
+    memory_per_megapixel: int | None = None
     halo: tuple[int, int] | None = None  # LR rows and columns, to each side, that an output pixel depends on
     recipe: str | None = None  # our recipe, where there is one
     weights: tuple[Weights, ...] = ()  # those that this machine knows of: shipped, in the cache

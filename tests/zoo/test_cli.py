@@ -85,6 +85,7 @@ def test_show_tells_of_a_model_and_of_its_weights(site: Path, capsys: pytest.Cap
     for part in (
         "parameters  250,099",
         "multiply-adds  46,620 for each pixel of the output",
+        "memory  303 MB for a megapixel of the output",
         "reach  7 rows and 7 columns",
         "output  bt2020-pq-ycbcr2020-narrow-10",
         f"weights  {NAME}.val_v1, ",

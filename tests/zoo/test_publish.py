@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,8 +23,10 @@ from datamodules.shards import Sample, write_shard
 from tests.zoo.evaluation.conftest import SIGNALS, smooth_codes, write_set
 from tests.zoo.mirror import Mirror
 from zoo import hub, publish
+from zoo.cli import main as cli
 from zoo.errors import WeightsError
 from zoo.evaluation.command import main as evaluate
+from zoo.evaluation.running import Scorer
 from zoo.files import sha256_of
 from zoo.fit import main as fit
 from zoo.hub_index import parse_index
@@ -132,7 +136,13 @@ def test_a_run_is_trained_scored_published_served_and_loaded_by_name(
     kept = read_weights(site / "jsinet_x2.v1.safetensors")
     assert {tensor.dtype for tensor in kept[0].values()} == {torch.float16}
     assert kept[1]["published_from"] == sha256_of(trained)
-    assert (site / "jsinet_x2.v1.yaml").read_bytes() == Path("runs/tiny/config.yaml").read_bytes()
+    config, run_s = (
+        yaml.safe_load(path.read_text()) for path in (site / "jsinet_x2.v1.yaml", trained.with_name("config.yaml"))
+    )
+    assert (run_s["data"]["root"], config["data"]["root"]) == (str(small), "small")  # where it lay is nobody's business
+    assert config["model"] == run_s["model"]
+    assert weights.facts["config (SHA-256)"] == sha256_of(trained.with_name("config.yaml"))
+    assert str(tmp_path) not in (site / "jsinet_x2.v1.yaml").read_text()
 
 
 def test_a_folder_says_of_itself_what_it_holds(site: Path) -> None:
@@ -172,6 +182,72 @@ def test_a_folder_says_of_itself_what_it_holds(site: Path) -> None:
     assert str(site.parent) not in "".join(path.read_text() for path in site.iterdir() if path.suffix != ".safetensors")
     assert {tensor.dtype for tensor in read_weights(site / single.file)[0].values()} == {torch.float32}
     assert weights.bytes < 0.52 * single.bytes
+
+
+def test_a_tag_may_be_judged_on_several_sets_beside_baselines_and_its_note_stands_wherever_it_is_named(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    light = np.exp(smooth_codes(0, 128, 256, -2, 2)).astype(np.float32)
+    assert cv2.imwrite("pan.hdr", light)  # a panorama, of which a preset makes four pairs
+    models = ["--model", "w.safetensors", "bicubic+bt2446c", f"{NAME}=./w.safetensors", "--metrics", "psnr,ssim"]
+    assert evaluate([*models, "--data", "shards", "--worst", "0", "-o", "on-shards"]) == 0
+    assert evaluate([*models, "--data", "pan.hdr", "--preset", "mixed", "--worst", "0", "-o", "on-mixed"]) == 0
+    monkeypatch.setattr(hub, "SHIPPED", site)
+    note = "Reaches 12 dB, 2 dB short of its goal."
+    words = ["--license", "CC0-1.0", "--data-card", "data.md", "-o", "site", "--note", note]
+    scores = ["--scores", "on-shards/scores.json", "on-mixed/scores.json"]
+    assert tools.publish.main(["w.safetensors", "--name", NAME, "--tag", "v1", *scores, *words]) == 0
+
+    card = (site / f"{NAME}.v1.md").read_text()
+    results = yaml.safe_load(card.split("---\n")[1])["model-index"][0]["results"]
+    assert [result["dataset"]["name"] for result in results] == [
+        "shards (test) at x2, 4 frames",
+        "pan.hdr at x2, 4 frames, SDR by preset mixed",
+    ]
+    (weights,) = hub.known()
+    assert weights.scores["psnr"] == pytest.approx(results[0]["metrics"][0]["value"], abs=1e-4)
+    assert weights.note == note == zoo.info(NAME).weights[0].note
+    assert weights.data_card == "Eight photographs, CC0."
+    assert f"**{note}**" in card
+    assert f"`{NAME}.v1`: {note}" in (site / "README.md").read_text()
+
+    # The baseline's line has its own means, and what the network has more on the same frames; a path says nothing.
+    for folder, part in (("on-shards", ""), ("on-mixed", "-2")):
+        content = json.loads(Path(folder, "scores.json").read_text())["models"]
+        mine, theirs = (model["scores"]["psnr"]["mean"] for model in content[:2])
+        details = json.loads((site / f"{NAME}.v1.scores{part}.json").read_text())
+        stored = details["models"][0]["scores"]["psnr"]["mean"]
+        assert abs(stored - mine) < 0.01
+        assert f"| `bicubic+bt2446c` | {theirs:.2f} ({stored - theirs:+.2f}" in card
+    assert len(re.findall(r"; [-+][0-9.]+ to [-+][0-9.]+\)", card)) == 2  # one scene alone has no interval
+    assert "w.safetensors" not in card
+
+    command = next(line.strip() for line in card.splitlines() if "--preset mixed" in line)
+    assert evaluate([*command.split()[2:], "-o", "again"]) == 0
+    again = json.loads(Path("again/scores.json").read_text())["models"][0]["scores"]["psnr"]["mean"]
+    assert again == pytest.approx(results[1]["metrics"][0]["value"], abs=1e-4)
+    capsys.readouterr()
+    assert cli(["show", f"{NAME}.v1"]) == 0
+    shown = capsys.readouterr().out
+    assert f"note  {note}" in shown
+    assert "trained on  Eight photographs, CC0." in shown
+
+
+def test_frames_that_the_evaluation_has_left_beside_its_scores_are_not_scored_again(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = []
+    score = Scorer.score
+    monkeypatch.setattr(Scorer, "score", lambda self, model, frame: scored.append(model) or score(self, model, frame))
+    assert run() == 0
+    assert len(scored) == 4  # the stored file's
+    shutil.rmtree("site")
+    assert run() == 0
+    assert len(scored) == 4
+    Path("results/rows-0.jsonl").unlink()
+    shutil.rmtree("site")
+    assert run() == 0
+    assert len(scored) == 4 + 8
 
 
 def test_publishing_the_same_weights_gives_the_same_bytes(site: Path) -> None:
@@ -331,18 +407,17 @@ def test_weights_of_no_use_are_refused(site: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_card_that_contradicts_its_file_is_found(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zoo.cli import main
     from zoo.model_card import check_head
 
     monkeypatch.setattr(hub, "SHIPPED", site)
     assert run() == 0
-    assert main(["verify"]) == 0
+    assert cli(["verify"]) == 0
     card = site / f"{NAME}.v1.md"
     (weights,) = hub.known()
     card.write_text(card.read_text().replace("license: CC0-1.0", "license: MIT"))
     with pytest.raises(WeightsError, match=r"v1\.md contradicts .*: its license is MIT, not CC0-1\.0"):
         check_head(weights, card)
-    assert main(["verify"]) == 1
+    assert cli(["verify"]) == 1
     card.write_text("# no head")
     with pytest.raises(WeightsError, match="has no head"):
         check_head(weights, card)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 import zoo
+from zoo import hub
 from zoo.baselines import BASELINES
+from zoo.convert.tiling import bytes_taken
 from zoo.flops import FlopCounter
 from zoo.registry import citation
 from zoo.signal import Signal
@@ -45,6 +47,9 @@ def test_a_card_agrees_with_its_network(name: str) -> None:
     with FlopCounter() as counter, torch.no_grad():
         pred = net(torch.rand(1, 3, 5, 7))
     assert counter.total == 2 * card.macs_per_pixel * pred[0, 0].numel()
+    height, width = 1080 // card.scale, 1920 // card.scale
+    alive, _ = bytes_taken(net, torch.empty(1, 3, height, width, device="meta"))
+    assert round(alive / (height * width * card.scale**2)) == card.memory_per_megapixel
     assert citation(name).startswith("@inproceedings{")
     assert net.input_signal == Signal.parse(card.input)
     assert net.output_signal == Signal.parse(card.output)
@@ -58,7 +63,9 @@ def test_an_unknown_name_suggests_near_ones() -> None:
         zoo.load("edsr")
 
 
-def test_a_name_without_weights_says_what_to_do() -> None:
+def test_a_name_without_weights_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SRITM_HOME", str(tmp_path))
+    monkeypatch.setattr(hub, "SHIPPED", tmp_path)
     with pytest.raises(zoo.WeightsError, match=r"jsinet_x2 has no published weights yet: train it .*configs/jsinet_x2"):
         zoo.load("jsinet_x2")
 
@@ -74,6 +81,26 @@ def test_load_gives_the_files_network_in_eval_mode(tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(loaded(x), net.eval()(x))
     assert zoo.load("jsinet_x2", weights=path, dtype=torch.float64).ir.head.weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_every_model_loads_and_gives_finite_pictures_of_odd_sizes_in_float32_and_bfloat16(
+    name: str, tmp_path: Path
+) -> None:
+    write_weights(tmp_path / "w.safetensors", zoo.create(name).state_dict(), {"name": name})
+    noise = torch.rand(1, 3, 9, 7)
+    black, white = (torch.full_like(noise, 128 / 255) for _ in range(2))
+    black[:, 0], white[:, 0] = 16 / 255, 235 / 255
+    for dtype in (torch.float32, torch.bfloat16):
+        net = zoo.load(name, weights=tmp_path / "w.safetensors", dtype=dtype)
+        assert dtype == torch.float32 or dtype in net.half_precision
+        for pictures in (torch.cat([black, white, noise]), noise[..., :3, :5]):
+            with torch.inference_mode():
+                pred = net(pictures)
+            count, _, height, width = pictures.shape
+            assert pred.shape == (count, 3, net.scale * height, net.scale * width)
+            assert pred.dtype == dtype
+            assert torch.isfinite(pred).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

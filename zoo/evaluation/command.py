@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from datamodules.presets import PRESETS, preset
 from datamodules.progress import ProgressHandler, counted
 from datamodules.scenes import Reading
 from zoo.errors import ZooError
@@ -26,7 +27,7 @@ from zoo.evaluation.robustness import (
     robustness_text,
 )
 from zoo.evaluation.running import PRECISIONS
-from zoo.evaluation.sets import EMBEDDED
+from zoo.evaluation.sets import EMBEDDED, VAL_V1
 from zoo.evaluation.tables import csv_text, json_content, markdown
 from zoo.files import replacing, write_json
 from zoo.metrics import METRICS
@@ -46,9 +47,9 @@ examples:
 
 # What has no part in a way to evaluate, by the option that asks for it.
 _WITHOUT_PART = {
-    "clips": ("data", "split", "metrics", "worst", "signal", "hdr_range", "flat"),
-    "styles": ("worst",),
-    "codec": ("worst",),
+    "clips": ("data", "split", "preset", "metrics", "worst", "signal", "hdr_range", "flat"),
+    "styles": ("preset", "worst"),
+    "codec": ("preset", "worst"),
 }
 
 
@@ -79,6 +80,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", nargs="+", default=["test"], help="of shards and JSON files (default: test)")
     parser.add_argument(
         "--scale", type=int, choices=(1, 2, 4), help="of pairs from sources (default: the models', or 2)"
+    )
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default=VAL_V1.name,
+        help="how the SDR side of sources is made, drawn with seed 0 where it draws (default: %(default)s)",
     )
     parser.add_argument(
         "--metrics",
@@ -230,6 +237,7 @@ def request_from(options: argparse.Namespace) -> Request:
         splits=tuple(options.split),
         scale=options.scale,
         reading=Reading(options.signal, options.sdr_signal, False if options.flat else None, options.hdr_range),
+        pairing=preset(options.preset),
         device=options.device,
         devices=options.devices,
         precision=options.precision,

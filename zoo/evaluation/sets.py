@@ -363,7 +363,8 @@ def open_sets(
         names = [scene.name for scene in scenes]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ConfigError(f"scene {twice} is there twice; name each source once")
-        named = [name if name != EMBEDDED else f"{name} ({'+'.join(splits)})" for name in data]
+        of_splits = f" ({'+'.join(splits)})"
+        named = [f"{name}{of_splits if name == EMBEDDED or name.endswith('.json') else ''}" for name in data]
         sets.append(SourceFrames(" + ".join(named), scenes, scale or 2, pairing))
     if not sets:
         raise ConfigError(f"{', '.join(data)} holds nothing under --split {' '.join(splits)}")
@@ -419,7 +420,7 @@ def _damage_of(shard: Shard) -> str | None:
         with shard.open() as stream:
             if (size := os.fstat(stream.fileno()).st_size) != entry.bytes:
                 return f"shard {shard.name} has {size} bytes, dataset.json says {entry.bytes}; {_REMEDY}"
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # all have readinto
     except DataError as error:
         return str(error)
     except OSError as error:

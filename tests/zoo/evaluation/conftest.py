@@ -11,6 +11,7 @@ import scipy.io
 
 from datamodules.manifest import Manifest, SourceEntry
 from datamodules.shards import Sample, write_shard
+from zoo import hub
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 
 SIGNALS = {"sdr": str(SDR_VIDEO), "hdr": str(HDR10_VIDEO)}
@@ -18,8 +19,9 @@ SIGNALS = {"sdr": str(SDR_VIDEO), "hdr": str(HDR10_VIDEO)}
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cache and no folder of the user's."""
+    """No cache and no folder of the user's, no weights that come with the package."""
     monkeypatch.setenv("SRITM_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(hub, "SHIPPED", tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
 
 

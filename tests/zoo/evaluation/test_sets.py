@@ -81,7 +81,9 @@ def test_pictures_of_a_folder_stand_for_themselves(folder_of_pairs: Path) -> Non
 def test_a_split_file_may_have_splits_of_its_own(tmp_path: Path) -> None:
     entry = {"file": str(PHOTOGRAPHS / "sunrise_1k.exr"), "scene": "morning"}
     (tmp_path / "split.json").write_text(json.dumps({"about": "", "mine": [entry], "test": []}))
-    assert open_sets([str(tmp_path / "split.json")], ["mine"]).items[0].name == "morning-00000"
+    opened = open_sets([str(tmp_path / "split.json")], ["mine"])
+    assert opened.items[0].name == "morning-00000"
+    assert opened.name.endswith("split.json (mine)")
     with pytest.raises(ConfigError, match="has no --split theirs; it has mine, test"):
         open_sets([str(tmp_path / "split.json")], ["theirs"])
 
