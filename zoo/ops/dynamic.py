@@ -12,6 +12,7 @@ kernel fails is said once; strips are used from there on.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import os
@@ -26,6 +27,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from zoo.ops import portable
+from zoo.ops.opaque import opaque
 from zoo.precision import accumulation_dtype
 
 TAPS_2D = 9  # side of the 2-D filter
@@ -243,57 +245,23 @@ _STRIPS: dict[str, tuple[Callable[..., Tensor], Callable[..., tuple[Tensor | Non
 }
 
 
-def _opaque(kind: str, filters: Sequence[str]) -> Callable[..., Tensor]:
-    """An operator as ``torch.compile`` takes it, as one node: traced, its strips and taps are thousands of them."""
-    names = ("x", *filters)
-    tensors = ", ".join(f"Tensor {name}" for name in names)
-    name = f"zoo::dynamic_upsample_{kind}"
-
-    def forward(*arguments: Any) -> Tensor:
-        *inputs, scale = arguments
-        return _forward(kind, inputs, scale)
-
-    def empty_output(*arguments: Any) -> Tensor:
-        x, *_, scale = arguments
-        batch, channels, height, width = x.shape
-        dtype = accumulation_dtype(*arguments[:-1])
-        return x.new_empty(batch, channels, scale * height, scale * width, dtype=dtype)
-
-    def backward(*arguments: Any) -> list[Tensor]:
-        *inputs, grad_upsampled, scale, needed = arguments
-        gradients = _backward(kind, inputs, grad_upsampled, scale, needed)
-        # As empty_gradients promises: one that isn't needed is empty, others lie as their inputs do.
-        found = [
-            grad if grad is not None and wanted else x.new_empty(0)
-            for x, grad, wanted in zip(inputs, gradients, needed, strict=True)
-        ]
-        return [torch.empty_like(inputs[0]).copy_(found[0]) if needed[0] else found[0], *found[1:]]
-
-    def empty_gradients(*arguments: Any) -> list[Tensor]:
-        *inputs, _, _, needed = arguments
-        return [torch.empty_like(x) if wanted else x.new_empty(0) for x, wanted in zip(inputs, needed, strict=True)]
-
-    def keep(ctx: Any, inputs: Any, output: Tensor) -> None:
-        *tensors, ctx.scale = inputs
-        ctx.save_for_backward(*tensors)
-
-    def differentiate(ctx: Any, grad_upsampled: Tensor) -> tuple[Tensor | None, ...]:
-        needed = list(ctx.needs_input_grad[: len(names)])
-        gradients = backward_operator(*ctx.saved_tensors, grad_upsampled, ctx.scale, needed)
-        return *(grad if wanted else None for grad, wanted in zip(gradients, needed, strict=True)), None
-
-    schema = f"({tensors}, int scale) -> Tensor"
-    operator = torch.library.custom_op(name, forward, mutates_args=(), schema=schema)
-    operator.register_fake(empty_output)
-    operator.register_autograd(differentiate, setup_context=keep)
-    schema = f"({tensors}, Tensor grad_upsampled, int scale, bool[] needed) -> Tensor[]"
-    backward_operator = torch.library.custom_op(f"{name}_backward", backward, mutates_args=(), schema=schema)
-    backward_operator.register_fake(empty_gradients)
-    return operator
+def _empty_upsampled(inputs: Sequence[Tensor], scale: int) -> Tensor:
+    batch, channels, height, width = inputs[0].shape
+    dtype = accumulation_dtype(*inputs)
+    return inputs[0].new_empty(batch, channels, scale * height, scale * width, dtype=dtype)
 
 
-_opaque_2d = _opaque("2d", ("filters",))
-_opaque_separable = _opaque("separable", ("vertical", "horizontal"))
+# torch.compile would trace thousands of nodes, a few for each strip and tap.
+_opaque_2d, _opaque_separable = (
+    opaque(
+        f"dynamic_upsample_{kind}",
+        names,
+        functools.partial(_forward, kind),
+        functools.partial(_backward, kind),
+        _empty_upsampled,
+    )
+    for kind, names in (("2d", ("x", "filters")), ("separable", ("x", "vertical", "horizontal")))
+)
 
 
 def _filter_columns(padded: Tensor, filters: Tensor, rows: slice) -> Tensor:
@@ -383,9 +351,7 @@ def _join_subpixel(strip: Tensor) -> Tensor:
 
 def _padded_and_output(x: Tensor, filters: Tensor, scale: int, vertical: int, horizontal: int) -> tuple[Tensor, Tensor]:
     """``x`` with zeros around it and the uninitialised output, both in the type to accumulate in."""
-    padded = _pad(x, vertical, horizontal, accumulation_dtype(x, filters))
-    batch, channels, height, width = x.shape
-    return padded, padded.new_empty(batch, channels, scale * height, scale * width)
+    return _pad(x, vertical, horizontal, accumulation_dtype(x, filters)), _empty_upsampled((x, filters), scale)
 
 
 def _pad(x: Tensor, vertical: int, horizontal: int, dtype: torch.dtype) -> Tensor:

@@ -51,12 +51,12 @@ def forward_2d(x: Tensor, filters: Tensor, scale: int) -> Tensor:
     return upsampled
 
 
-def backward_2d(x: Tensor, filters: Tensor, grad_upsampled: Tensor, scale: int) -> Tensor:
+def backward_2d(x: Tensor, filters: Tensor, grad_upsampled: Tensor, scale: int) -> tuple[Tensor]:
     """Gradient of the 2-D filter by ``filters``, in their type."""
     grad = torch.empty_like(filters)
     arguments = (_picture(x), filters, _picture(grad_upsampled), grad)
     _launch_2d(_backward_2d, filters, scale, *arguments, *filters.stride(), *grad.stride())
-    return grad
+    return (grad,)
 
 
 def forward_separable(x: Tensor, vertical: Tensor, horizontal: Tensor, scale: int) -> Tensor:
