@@ -1,6 +1,6 @@
 """Triton's kernels of the dynamic filters beside the form without them, how one is chosen, and torch.compile.
 
-The kernels run where there is a GPU, or in Triton's interpreter (two minutes)::
+The kernels run where there is a GPU, or in Triton's interpreter::
 
     pip install --no-deps --target /tmp/triton triton
     TRITON_INTERPRET=1 PYTHONPATH=/tmp/triton python -m pytest tests/zoo/ops/test_dynamic_triton.py
@@ -23,8 +23,17 @@ import zoo.ops
 from tests.zoo.ops.test_dynamic import OPERATORS, random_inputs
 from zoo.ops import dynamic, dynamic_upsample_2d, dynamic_upsample_separable
 
-# Beyond the reach of the vertical filter, of the horizontal one and of a program's run; x4.
-SIZES = [(1, 2, 23, 2), (2, 1, 2, 67), (4, 1, 3, 5)]
+# Scale, batch, height and width; more rows, or columns, than a filter reaches and than a program makes at once. Small
+# otherwise, since the interpreter takes half a second for a program.
+CASES = [
+    ("2d", (1, 1, 6, 3), torch.float32, torch.contiguous_format),
+    ("2d", (2, 2, 1, 67), torch.bfloat16, torch.channels_last),
+    ("2d", (4, 1, 2, 3), torch.float16, torch.channels_last),
+    ("separable", (1, 1, 23, 2), torch.float32, torch.channels_last),
+    ("separable", (2, 2, 1, 67), torch.bfloat16, torch.channels_last),
+    ("separable", (4, 1, 2, 3), torch.float16, torch.contiguous_format),
+]
+KINDS = {"2d": (dynamic_upsample_2d, (81,)), "separable": (dynamic_upsample_separable, (41, 41))}
 
 
 @pytest.fixture
@@ -46,30 +55,17 @@ def values_and_gradients(operator: Callable[..., Tensor], inputs: list[Tensor], 
     return [out.detach(), *torch.autograd.grad(out, inputs[1:], seed)]
 
 
-@pytest.mark.parametrize(("operator", "plain", "taps"), OPERATORS)
-@pytest.mark.parametrize(("scale", "batch", "height", "width"), SIZES)
-@pytest.mark.parametrize(
-    ("dtype", "memory_format"),
-    [
-        (torch.float32, torch.contiguous_format),
-        (torch.bfloat16, torch.channels_last),
-        (torch.float16, torch.channels_last),
-    ],
-)
+@pytest.mark.parametrize(("kind", "size", "dtype", "memory_format"), CASES)
 def test_kernels_give_values_and_gradients_of_the_form_without_them(
     monkeypatch: pytest.MonkeyPatch,
     device: str,
-    operator: Callable[..., Tensor],
-    plain: object,
-    taps: tuple[int, ...],
-    scale: int,
-    batch: int,
-    height: int,
-    width: int,
+    kind: str,
+    size: tuple[int, int, int, int],
     dtype: torch.dtype,
     memory_format: torch.memory_format,
 ) -> None:
-    x, *filters = (each.to(device) for each in random_inputs(taps, scale, batch, height, width, torch.float32))
+    (operator, taps), scale = KINDS[kind], size[0]
+    x, *filters = (each.to(device) for each in random_inputs(taps, *size, torch.float32))
     filters = [f.to(dtype, memory_format=memory_format).requires_grad_() for f in filters]
     with monkeypatch.context() as patch:
         patch.setenv("SRITM_TRITON", "off")
