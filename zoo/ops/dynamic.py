@@ -179,7 +179,7 @@ def _backward_2d(
     padded = _pad(x, _REACH_2D, _REACH_2D, grad_upsampled.dtype)
     grad_padded = torch.zeros_like(padded) if needed[0] else None
     grad_filters = torch.empty_like(filters) if needed[1] else None
-    for rows in _strips(filters):
+    for rows in _strips(filters, backward=True):
         weights = _logits_strip(filters, rows, padded.dtype).softmax(1)
         grad = _join_subpixel(_subpixels(grad_upsampled, rows, scale))
         if grad_filters is not None:
@@ -215,7 +215,7 @@ def _backward_separable(
     padded = _pad(x, _REACH_SEPARABLE, 0, grad_upsampled.dtype)
     grad_padded = torch.zeros_like(padded) if needed[0] else None
     grad_vertical, grad_horizontal = torch.empty_like(vertical), torch.empty_like(horizontal)
-    for rows in _strips(vertical):
+    for rows in _strips(vertical, backward=True):
         grad = _join_subpixel(_subpixels(grad_upsampled, rows, scale))
 
         filters = _separable_strip(vertical, rows, scale, padded.dtype)
@@ -274,13 +274,13 @@ def _filter_columns(padded: Tensor, filters: Tensor, rows: slice) -> Tensor:
     return column
 
 
-def _strips(filters: Tensor) -> Iterator[slice]:
-    """Rows to be computed at a time."""
+def _strips(filters: Tensor, backward: bool = False) -> Iterator[slice]:
+    """Rows to be computed at a time; half as many backward, where a strip has gradients beside it."""
     batch, channels, height, width = filters.shape
     if filters.device.type == "meta":
         return iter(())  # without data there is nothing to compute
     values = _STRIP_VALUES.get(filters.device.type, _STRIP_VALUES_ELSEWHERE)
-    step = max(1, values // max(1, batch * channels * width))
+    step = max(1, values // ((2 if backward else 1) * max(1, batch * channels * width)))
     return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
