@@ -14,6 +14,7 @@ the same time: 1.0 is as fast as the memory.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -21,7 +22,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -133,8 +133,7 @@ def compare(operator: str, forms: list[str], options: argparse.Namespace) -> Non
         done = {}
         for form in order:
             for backward in (False, True):
-                run: Any = lambda call=calls[form], both=backward: call(both)  # noqa: E731
-                done[form, backward] = seconds(run, device)
+                done[form, backward] = seconds(functools.partial(calls[form], backward), device)
         rounds.append(done)
     traffic = calls[forms[0]].traffic
     del calls
