@@ -183,13 +183,14 @@ def _backward_2d(
         weights = _logits_strip(filters, rows, padded.dtype).softmax(1)
         grad = _join_subpixel(_subpixels(grad_upsampled, rows, scale))
         if grad_filters is not None:
+            # All taps at once: an operator for each of them would cost more to call than to compute.
+            samples = padded[:, :, rows.start : rows.stop + 2 * _REACH_2D].unfold(2, grad.shape[3], 1)
+            samples = samples.unfold(3, grad.shape[4], 1).unsqueeze(4)  # (B, C, y, x, 1, h, W), a view
             grad_weights = torch.empty_like(weights)
-            mean = torch.zeros_like(weights[:, :1])
-            for tap, window in enumerate(_windows_2d(padded, rows)):
-                _sum_over_channels(grad, window, out=grad_weights[:, tap])
-                mean[:, 0].addcmul_(weights[:, tap], grad_weights[:, tap])
+            _sum_over_channels(grad[:, :, None, None], samples, out=grad_weights.unflatten(1, (TAPS_2D, TAPS_2D)))
             # The softmax's Jacobian: w (g - mean of g under w).
-            grad_logits = grad_weights.sub_(mean).mul_(weights)
+            grad_logits = grad_weights.mul_(weights)
+            grad_logits.addcmul_(weights, grad_logits.sum(1, keepdim=True), value=-1)
             grad_filters[:, :, rows] = rearrange(grad_logits, "b tap sub h w -> b (tap sub) h w")
         if grad_padded is not None:
             for tap, window in enumerate(_windows_2d(grad_padded, rows)):
