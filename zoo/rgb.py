@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.color import convert_primaries, decode, encode, rgb_to_signal, signal_to_rgb
 from zoo.color.transfer import SDR_WHITE
+from zoo.convert.tiling import TiledNet
 from zoo.errors import SignalError
 from zoo.registry import load
 from zoo.signal import Signal
@@ -22,14 +23,17 @@ HDR_RGB = "bt2020-pq-rgb-full-10"
 _SHORT = {"srgb": ("bt709", "srgb"), "bt709": ("bt709", "bt1886")}
 _HDR_TRANSFERS = ("pq", "hlg")
 _DEPTH_OF = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}
+_ROUNDING = 1e-6  # that floats may leave 0..1 by
 Pictures = TypeVar("Pictures", np.ndarray, Tensor)
 
 
-def pipeline(name: str, **options: Any) -> Pipeline:
+def pipeline(name: str, memory: int | None = None, **options: Any) -> Pipeline:
     """A trained network or a baseline that takes SDR and gives HDR as R'G'B'.
 
     Args:
         name: as the ``options``, of :func:`zoo.load`.
+        memory: bytes that the network may take; a large picture goes through it in tiles, which change nothing. By
+            default half of what is free when a size comes for the first time.
         **options: weights, device, dtype, ...; conversions are in float32 whatever the dtype.
 
     Raises:
@@ -39,7 +43,7 @@ def pipeline(name: str, **options: Any) -> Pipeline:
         >>> to_hdr = zoo.pipeline("jsinet_x2")
         >>> hdr = to_hdr(photograph, "srgb")  # (H, W, 3) uint8 to (2 H, 2 W, 3) float32, BT.2020 PQ
     """
-    return Pipeline(load(name, **options))
+    return Pipeline(TiledNet(load(name, **options), memory=memory))
 
 
 class Pipeline:
@@ -114,24 +118,32 @@ def _read(pictures: np.ndarray | Tensor, signal: str | Signal) -> tuple[Signal, 
     """The signal in full, and the pictures as a batch, code / peak."""
     if isinstance(pictures, Tensor):
         wanted = pictures.ndim == 4 and pictures.shape[1] == 3 and pictures.is_floating_point()
+    elif isinstance(pictures, np.ndarray):
+        wanted = pictures.ndim == 3 and pictures.shape[2] == 3
+        wanted = wanted and (pictures.dtype.kind == "f" or pictures.dtype.newbyteorder("=") in _DEPTH_OF)
     else:
-        wanted = pictures.ndim == 3 and pictures.shape[2] == 3 and pictures.dtype.kind in "uf"
-        wanted = wanted and (pictures.dtype.kind == "f" or pictures.dtype in _DEPTH_OF)
+        raise SignalError(f"got {type(pictures).__name__}; give numpy.asarray(picture), or a batch as a tensor")
     if not wanted or 0 in pictures.shape:
         raise SignalError(
             f"got {str(pictures.dtype).removeprefix('torch.')} {tuple(pictures.shape)}; a picture is an array "
             "(H, W, 3) of uint8, uint16 or floats in 0..1, a batch a tensor (B, 3, H, W) of floats in 0..1"
         )
-    stored = None if isinstance(pictures, Tensor) else _DEPTH_OF.get(pictures.dtype)  # bits of integers
+    if isinstance(pictures, Tensor):
+        stored, x = None, pictures  # bits of integers
+    else:
+        native = pictures.dtype.newbyteorder("=")
+        stored = _DEPTH_OF.get(native)
+        # A copy: arrays may be read-only, reversed, or of floats that torch doesn't have.
+        copied = np.array(pictures, dtype=native if stored else np.float32, order="C")
+        x = rearrange(torch.from_numpy(copied), "h w c -> 1 c h w")
     source = _signal(signal, stored or 8)
     if stored is not None and (stored < source.depth or (stored == 16 and source.depth == 8)):
         raise SignalError(f"codes of {source} don't come as {pictures.dtype}; the type or the signal is another")
-    x = pictures if isinstance(pictures, Tensor) else rearrange(torch.from_numpy(pictures), "h w c -> 1 c h w")
     x = x.float() / (source.peak if stored is not None else 1)
     least, most = (float(limit) for limit in torch.aminmax(x))
-    if not (least >= 0 and most <= 1):
-        raise SignalError(f"values reach from {least:g} to {most:g} of the peak of {source}; they must be in 0..1")
-    return source, x
+    if not (least >= -_ROUNDING and most <= 1 + _ROUNDING):
+        raise SignalError(f"values reach from {least:.7g} to {most:.7g} of the peak of {source}; they must be in 0..1")
+    return source, x.clamp(0, 1)
 
 
 def _signal(given: str | Signal, depth: int) -> Signal:

@@ -84,7 +84,7 @@ class Signal:
         Raises:
             SignalError: another form, or a part that isn't known.
         """
-        parts = text.split("-")
+        parts = text.split("-") if isinstance(text, str) else []
         if len(parts) != 5 or not parts[-1].isdecimal():
             raise SignalError(
                 f"signal {text!r} isn't of the form primaries-transfer-matrix-range-depth; "

@@ -1,6 +1,6 @@
 """The zoo's networks in timm: after ``import zoo.timm_models`` they are models like timm's own.
 
->>> import timm, zoo.timm_models
+>>> import zoo.timm_models, timm
 >>> net = timm.create_model("jsinet_x2.v1", pretrained=True)
 >>> timm.list_models("jsinet*", pretrained=True)
 
@@ -31,6 +31,8 @@ __all__: list[str] = []  # timm adds what is registered
 
 # What timm's tools ask of every model, and the one value that a network from pictures to pictures has.
 _FIXED = {"in_chans": 3, "num_classes": 0}
+# Where timm takes weights from, none of which would be checked.
+_FOREIGN = ("url", "hf_hub_id", "hf_hub_filename", "state_dict", "custom_load")
 
 
 def _described(name: str, weights: Weights | None = None) -> PretrainedCfg:
@@ -53,6 +55,26 @@ def _known(name: str) -> dict[str, Weights]:
     return dict(sorted(known.items(), key=lambda item: item[0] != first))
 
 
+def _chosen(
+    name: str, config: str | Mapping[str, Any] | PretrainedCfg | None, overlay: Mapping[str, Any] | None
+) -> tuple[str | None, str | None]:
+    """Tag and weights file that timm's arguments ask for; what says something else is refused."""
+    if isinstance(config, PretrainedCfg):
+        config = asdict(config)
+    elif isinstance(config, str) or config is None:
+        config = {"tag": config}
+    overlay = overlay or {}
+    if surplus := set(overlay) - {"tag", "file"}:
+        raise ConfigError(f"{name}: pretrained_cfg_overlay can name a tag or a file, not {', '.join(sorted(surplus))}")
+    if foreign := [key for key in _FOREIGN if config.get(key)]:
+        raise ConfigError(f"{name}: pretrained_cfg can name a tag or a file, not {', '.join(foreign)}")
+    if config.get("architecture", name) not in (name, None):
+        raise ConfigError(f"{name}: pretrained_cfg is of {config['architecture']}")
+    tag = overlay.get("tag", config.get("tag"))
+    # With a tag, the file is where those weights were found when the description was made.
+    return tag or None, overlay.get("file") or (config.get("file") if not tag else None)
+
+
 def _entrypoint(name: str) -> Callable[..., nn.Module]:
     def build(
         pretrained: bool = False,
@@ -68,11 +90,7 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
                 raise ConfigError(f"{name} goes from pictures to pictures: {argument} can only be {value}")
         if cache_dir is not None:
             raise ConfigError(f"cache_dir is for timm's own weights; those of {name} lie in {hub.cache_folder()}")
-        if isinstance(pretrained_cfg, PretrainedCfg):
-            pretrained_cfg = asdict(pretrained_cfg)
-        elif isinstance(pretrained_cfg, str) or pretrained_cfg is None:
-            pretrained_cfg = {"tag": pretrained_cfg}
-        tag, file = pretrained_cfg.get("tag"), (pretrained_cfg_overlay or {}).get("file")
+        tag, file = _chosen(name, pretrained_cfg, pretrained_cfg_overlay)
         full_name = f"{name}.{tag}" if tag else name
         if not pretrained:
             net = create(name, **arguments)

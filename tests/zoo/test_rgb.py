@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -55,6 +56,40 @@ def test_kinds_of_pictures_give_the_same_and_come_back_as_they_came(static):
     hdr = static(batch, "srgb")
     assert hdr.shape == (2, 3, 4, 6)
     np.testing.assert_allclose(hdr[1].permute(1, 2, 0).numpy(), expected, atol=1e-6)
+
+
+def test_arrays_of_any_layout_byte_order_and_float_type_give_the_same(static):
+    codes = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    expected = static(codes, "srgb")
+    bgr = np.ascontiguousarray(codes[..., ::-1])
+    assert np.array_equal(static(bgr[..., ::-1], "srgb"), expected)  # how BGR is usually turned round
+    np.testing.assert_allclose(static(codes[::-1], "srgb")[::-1], expected, atol=2e-5)
+    codes.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(static(codes, "srgb"), expected)
+    for dtype in (">f4", np.float64, np.longdouble):
+        np.testing.assert_allclose(static((codes / 255).astype(dtype), "srgb"), expected, atol=2e-5)
+    assert np.array_equal(static(codes.astype(">u2") * 257, "srgb"), static(codes.astype(np.uint16) * 257, "srgb"))
+    white = np.full((2, 2, 3), 1 + 2e-7)
+    np.testing.assert_allclose(static(white, "srgb"), static(np.ones((2, 2, 3)), "srgb"))
+
+
+def test_a_large_picture_goes_through_in_tiles(monkeypatch):
+    monkeypatch.setattr("zoo.convert.tiling._WORKSPACE", {"cpu": 0})
+    picture = np.random.default_rng(0).random((160, 130, 3), np.float32)
+    net = zoo.load("jsinet_x2.preview")
+    sizes = []
+    # Also called when memory is counted, on tensors without data.
+    net.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0][0, 0].numel() * (not inputs[0].is_meta)))
+    monkeypatch.setattr("zoo.rgb.load", lambda name: net)
+    whole = zoo.pipeline("jsinet_x2")(picture, "srgb")
+    tiled = zoo.pipeline("jsinet_x2", memory=40_000_000)(picture, "srgb")
+    first, *others = [size for size in sizes if size]
+    assert first == 160 * 130
+    assert len(others) > 1
+    assert max(others) < 160 * 130
+    assert np.array_equal(tiled, whole)
 
 
 def test_on_the_networks_own_signals_nothing_is_converted():
@@ -130,6 +165,9 @@ PICTURE = np.zeros((2, 2, 3), np.uint8)
         (PICTURE.astype(np.uint16), "bt2020-pq-rgb-full-10", NET_OUT, r"is HDR already; networks take SDR"),
         (PICTURE, "srgb", "bt709-srgb-rgb-full-8", r"the output bt709-srgb-rgb-full-8 is SDR; networks give HDR"),
         (PICTURE, "srgb", "pq", r"signal 'pq' isn't of the form"),
+        (PICTURE, None, NET_OUT, r"signal None isn't of the form"),
+        (PICTURE, "srgb", None, r"signal None isn't of the form"),
+        (PICTURE.tolist(), "srgb", NET_OUT, r"got list; give numpy.asarray\(picture\)"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(static, picture, signal, output, message):

@@ -92,6 +92,22 @@ def test_files_of_ones_own_go_in_by_either_of_timms_ways(tmp_path: Path, home: P
         assert torch.equal(net.joint[0].weight, source.joint[0].weight)
 
 
+def test_descriptions_choose_the_weights_that_they_name(tmp_path: Path, home: Path, timm: Any) -> None:
+    own = tmp_path / "weights.safetensors"
+    source = zoo.create(NAME)
+    write_weights(own, source.state_dict(), {"name": NAME})
+    val = zoo.load(f"{NAME}.val_v1")
+    described = timm.create_model(f"{NAME}.val_v1", pretrained=True).pretrained_cfg
+    for arguments, expected in (
+        ({"pretrained_cfg": {"file": str(own)}}, source),
+        ({"pretrained_cfg": "val_v1"}, val),
+        ({"pretrained_cfg": described}, val),
+        ({"pretrained_cfg_overlay": {"tag": "val_v1"}}, val),
+    ):
+        net = timm.create_model(NAME, pretrained=True, **arguments)
+        assert torch.equal(net.joint[0].weight, expected.joint[0].weight), arguments
+
+
 def test_without_pretrained_it_is_fresh_and_takes_the_networks_own_arguments(home: Path, timm: Any) -> None:
     torch.manual_seed(1)
     net = timm.create_model("deep_sritm_x2", channels=4, in_chans=3, num_classes=0, dtype=torch.bfloat16)
@@ -110,6 +126,9 @@ def test_without_pretrained_it_is_fresh_and_takes_the_networks_own_arguments(hom
         (NAME, {"num_classes": 10}, ConfigError, "num_classes can only be 0"),
         (NAME, {"scale": 4}, ConfigError, f"{NAME} has scale 2, not 4; use multipurpose_cnn_x4"),
         (NAME, {"pretrained": True, "cache_dir": "here"}, ConfigError, "cache_dir is for timm's own weights"),
+        (NAME, {"pretrained": True, "pretrained_cfg_overlay": {"url": "u"}}, ConfigError, "a tag or a file, not url"),
+        (NAME, {"pretrained": True, "pretrained_cfg": {"hf_hub_id": "a/b"}}, ConfigError, "a file, not hf_hub_id"),
+        (NAME, {"pretrained": True, "pretrained_cfg": {"architecture": "jsinet_x2"}}, ConfigError, "is of jsinet_x2"),
         (f"{NAME}.v9", {"pretrained": True}, WeightsError, f"{NAME} has no weights 'v9'; there are v1, val_v1"),
         ("jsinet_x2", {"pretrained": True}, WeightsError, "jsinet_x2 has no published weights yet"),
     ],
