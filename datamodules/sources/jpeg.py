@@ -51,11 +51,9 @@ class JPEG:
     @cached_property
     def orientation(self) -> int:
         """Exif's orientation, 1 (upright) to 8."""
-        for offset, payload in self._payloads(_APP1, b"Exif\0\0"):
-            order, fields = _tiff_fields(self.data[offset : offset + len(payload)])
-            if _ORIENTATION in fields:
-                (orientation,) = struct.unpack_from(order + "H", fields[_ORIENTATION])
-                return orientation if 1 <= orientation <= 8 else 1
+        for _, payload in self._payloads(_APP1, b"Exif\0\0"):
+            if (orientation := exif_orientation(payload)) is not None:
+                return orientation
         return 1
 
     @cached_property
@@ -116,7 +114,10 @@ class JPEG:
     def _frame_header(self) -> tuple[int, int, int]:
         for marker, _, payload in self._segments():
             if marker in _START_OF_FRAME:
-                _, height, width, channels = struct.unpack_from(">BHHB", payload)
+                try:
+                    _, height, width, channels = struct.unpack_from(">BHHB", payload)
+                except struct.error:
+                    raise ValueError("cut in its header") from None
                 return height, width, channels
         raise ValueError("no picture in it")
 
@@ -145,6 +146,20 @@ class JPEG:
                 return
             yield marker, position + 4, self.data[position + 4 : position + 2 + length]
             position += 2 + length
+
+
+def exif_orientation(exif: bytes) -> int | None:
+    """Orientation 1 (upright) to 8 of an Exif block, which is a TIFF structure; None where it doesn't say.
+
+    Raises:
+        ValueError: the block is damaged.
+    """
+    order, fields = _tiff_fields(exif)
+    value = fields.get(_ORIENTATION, b"")
+    if len(value) < 2:
+        return None
+    (orientation,) = struct.unpack_from(order + "H", value)
+    return orientation if 1 <= orientation <= 8 else 1
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -14,7 +14,9 @@ from zoo.convert.reading import SDRVideo
 from zoo.signal import Signal
 
 _LOOKS = 12  # frames that are looked at, spread over the film
-_ABOVE_BLACK = 8  # 8-bit codes by which a coded bar may be brighter than black
+_ABOVE_BLACK = 6  # 8-bit codes by which a coded bar may be off black
+_EDGE = 16  # 8-bit codes off black that the picture has within a few lines, or it is a shadow that ends the bar
+_SOFT = 3  # lines that a coded or scaled edge may take
 _LEAST = 4  # rows or columns: fewer are an edge of the picture
 _MOST = 0.35  # of a side to either end: more is a dark scene
 
@@ -49,20 +51,20 @@ def find_bars(source: SDRVideo, numbers: range) -> Bars:
         numbers: the frames that are converted.
     """
     step = max(1, len(numbers) // _LOOKS)
-    brightest: Any = None
+    most: Any = None
     for planes in decode_planes(source.video, numbers[step // 2 :: step]):
-        luma = planes.codes[0]
-        brightest = luma.copy() if brightest is None else np.maximum(brightest, luma)
-    if brightest is None:
+        off = _off_black(planes.codes, source.signal)
+        most = off if most is None else np.maximum(most, off)
+    if most is None:
         return Bars()
-    bright = brightest > _bar_limit(source.signal)
     ends = []
-    for lines in (bright.any(axis=1), bright.any(axis=0)):
-        places = np.flatnonzero(lines)
-        if not len(places):
+    for lines in (most.max(axis=1), most.max(axis=0)):
+        if lines.max() <= _ABOVE_BLACK:
             return Bars()
-        for width in (int(places[0]), int(len(lines) - 1 - places[-1])):
-            ends.append(width if _LEAST <= width <= _MOST * len(lines) else 0)
+        for inward in (lines, lines[::-1]):
+            width = int(np.argmax(inward > _ABOVE_BLACK))
+            ends_there = inward[width : width + _SOFT].max() > _EDGE
+            ends.append(width if ends_there and _LEAST <= width <= _MOST * len(lines) else 0)
     return Bars(*ends)
 
 
@@ -81,8 +83,12 @@ def blacken(hdr: Tensor, sdr: Tensor, bars: Bars, signals: tuple[Signal, Signal]
     sdr_signal, hdr_signal = signals
     rows, columns = bars.active((sdr.shape[-2], sdr.shape[-1]))
     outside = torch.ones(sdr.shape[-2:], dtype=torch.bool, device=sdr.device)
-    outside[rows, columns] = False
-    if sdr[0][outside].max() * sdr_signal.peak > _bar_limit(sdr_signal):
+    # Chroma of the picture's border has been interpolated into the bars.
+    outside[max(0, rows.start - _SOFT) : rows.stop + _SOFT, max(0, columns.start - _SOFT) : columns.stop + _SOFT] = (
+        False
+    )
+    codes = (sdr * sdr_signal.peak).cpu().numpy()
+    if _off_black(codes, sdr_signal)[outside.cpu().numpy()].max(initial=0) > _ABOVE_BLACK + 0.5:
         return hdr
     black = components_to_codes(torch.zeros(3, 1, 1), hdr_signal).to(hdr) / hdr_signal.peak
     rows, columns = bars.active((sdr.shape[-2], sdr.shape[-1]), scale)
@@ -91,7 +97,20 @@ def blacken(hdr: Tensor, sdr: Tensor, bars: Bars, signals: tuple[Signal, Signal]
     return framed
 
 
-def _bar_limit(signal: Signal) -> float:
-    """The highest code of Y' (or R') that a bar has."""
+def _off_black(planes: Any, signal: Signal) -> np.ndarray:
+    """How far each pixel is off black, in 8-bit codes: the most of its three components, the colour's either way.
+
+    Args:
+        planes: codes of Y', Cb, Cr, the latter perhaps subsampled, or of R', G', B'.
+        signal: that they are on.
+    """
     step = 2 ** (signal.depth - 8)
-    return step * (_ABOVE_BLACK + (16 if signal.range == "narrow" else 0))
+    black = 16 * step if signal.range == "narrow" else 0
+    first, *others = (np.asarray(plane, np.float32) for plane in planes)
+    off = first - black
+    for plane in others:
+        distance = plane - black if signal.matrix == "rgb" else np.abs(plane - 128 * step)
+        down, across = (-(-whole // part) for whole, part in zip(off.shape, distance.shape, strict=True))
+        distance = distance.repeat(down, axis=0).repeat(across, axis=1)
+        off = np.maximum(off, distance[: off.shape[0], : off.shape[1]])
+    return off / step

@@ -6,12 +6,14 @@ import argparse
 import errno
 import json
 import logging
+import math
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.progress import ProgressHandler
+from zoo.convert.film import check_output
 from zoo.convert.formats import CODECS
 from zoo.convert.job import convert
 from zoo.convert.request import Progress, Request
@@ -90,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
+        if options.report is not None:
+            check_output(options.report, overwrite=True)
         report = convert(_request(options), _tell)
         if options.report is not None:
             with replacing(options.report) as temporary:
@@ -99,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nstopped; the same command goes on with what is finished", file=sys.stderr)
         return _INTERRUPTED
     except OSError as error:
-        full = "; finished parts are kept: make room, and give the same command" if error.errno == errno.ENOSPC else ""
+        full = "; what is finished is kept: make room, and give the same command" if error.errno == errno.ENOSPC else ""
         print(f"error: {options.output}: {error.strerror or error}{full}", file=sys.stderr)
         return 2
     except ZooError as error:
@@ -118,7 +122,7 @@ def _request(options: argparse.Namespace) -> Request:
         if not equals or not key:
             raise ConfigError(f"--encoder {text}: give KEY=VALUE, such as crf=16")
         settings[key] = value
-    if options.memory is not None and options.memory <= 0:
+    if options.memory is not None and not 0 < options.memory < math.inf:
         raise ConfigError(f"--memory {options.memory:g}: give the gigabytes that the network may take")
     return Request(
         source=options.input,

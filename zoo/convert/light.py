@@ -25,7 +25,7 @@ class LightLevels:
     """Content light levels in cd/m².
 
     Attributes:
-        max_cll: the brightest pixel's max(R, G, B).
+        max_cll: the brightest pixel's max(R, G, B), bars and what is shown on them included.
         max_fall: the brightest frame's mean of max(R, G, B) over the active picture.
     """
 
@@ -52,7 +52,7 @@ class LightMeter:
     Args:
         signal: of the codes, PQ.
         siting: of 4:2:0 chroma.
-        active: rows and columns that hold a picture, without letterbox bars.
+        active: rows and columns that hold a picture, without letterbox bars, whose light is averaged.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class LightMeter:
             codes = torch.stack([first, second, third])
         else:
             codes = upsample_chroma(first, second, third, self._siting)
-        components = codes_to_components(codes[:, *self._active], self._signal)
+        components = codes_to_components(codes, self._signal)
         rgb = components if self._signal.matrix == "rgb" else ycbcr_to_rgb(components, self._signal.matrix)
         # PQ rises, so that the largest signal is the largest light.
-        levels = (rgb.amax(dim=0).clamp(0, 1) * (_LEVELS - 1)).round().int().flatten()
-        counts = torch.bincount(levels, minlength=_LEVELS)
+        levels = (rgb.amax(dim=0).clamp(0, 1) * (_LEVELS - 1)).round().int()
+        counts = torch.bincount(levels[self._active].flatten(), minlength=_LEVELS)
         light = _table()
         mean = float((counts * light).sum() / counts.sum())
         self.levels |= LightLevels(float(light[int(levels.max())]), mean)

@@ -6,13 +6,14 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from datamodules.sources.jpeg import JPEG, primaries_of_profile, turn_upright
+from datamodules.sources.jpeg import JPEG, exif_orientation, primaries_of_profile, turn_upright
 from zoo.errors import DataError
 from zoo.signal import Signal
 
@@ -72,6 +73,8 @@ def read_photograph(path: Path, stated: Signal | None = None) -> Photograph:
         raise DataError(f"{path}: holds R'G'B' of {8 * pixels.itemsize} bits, which can't be {signal}")
     if signal.transfer in ("pq", "hlg"):
         raise DataError(f"{path}: {signal} is HDR already; give the SDR picture")
+    if signal.primaries != "bt709":
+        notes.append(f"{path.name} is on {signal.primaries}: colours beyond BT.709, which networks take, are clipped")
     return Photograph(np.ascontiguousarray(pixels), signal, tuple(notes))
 
 
@@ -91,7 +94,7 @@ def _read_jpeg(path: Path, data: bytes) -> tuple[np.ndarray, str]:
 
 
 def _read_png(path: Path, data: bytes) -> tuple[np.ndarray, str]:
-    primaries = "bt709"
+    primaries, orientation = "bt709", 1
     for kind, content in _chunks(data):
         if kind == b"cICP" and len(content) == 4:
             if content[1] in _HDR_TRANSFERS:
@@ -103,11 +106,14 @@ def _read_png(path: Path, data: bytes) -> tuple[np.ndarray, str]:
             except zlib.error:
                 continue
             primaries = primaries_of_profile(profile) or ""
+        elif kind == b"eXIf":
+            with suppress(ValueError):
+                orientation = exif_orientation(content) or 1
         if not primaries:
             raise DataError(f"{path}: {_NO_PRIMARIES}")
     if b"IEND" not in data[-64:]:
         raise DataError(_CUT.format(path))
-    return _decoded(path, data, cv2.IMREAD_UNCHANGED), primaries
+    return turn_upright(_decoded(path, data, cv2.IMREAD_UNCHANGED), orientation), primaries
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

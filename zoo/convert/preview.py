@@ -12,6 +12,7 @@ from zoo.convert.film import check_output, convert_film
 from zoo.convert.parts import Model, open_converter
 from zoo.convert.reading import open_sdr_video
 from zoo.convert.request import Request
+from zoo.convert.work import PartsFolder
 from zoo.pictures import show_hdr, show_sdr, write_png
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 
@@ -29,13 +30,18 @@ def write_preview(request: Request, model: Model) -> None:
     The picture shows the SDR frame at the left and the HDR frame at the right, the latter by the tone curve of
     ``zoo.pictures``, since an SDR screen can't show it.
 
+    Those of a conversion that was killed and now goes on are kept.
+
     Raises:
         ConfigError: one of them is there already and isn't to be replaced.
         DataError: as ``convert``.
     """
     still, clip = preview_paths(request.output)
+    going_on = any(PartsFolder(path).path.exists() for path in (request.output, clip))  # ours, of before a kill
     for path in (still, clip):
-        check_output(path, request.overwrite)
+        check_output(path, request.overwrite or going_on)
+    if going_on and still.exists() and clip.exists():
+        return
     source = open_sdr_video(request.source, request.signal)
     numbers = source.span(request.span)
     middle = numbers[len(numbers) // 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import struct
 import time
@@ -115,6 +116,7 @@ def write_still(path: Path, rgb: np.ndarray, photograph: Photograph, quality: in
                 temporary.write_bytes(ultra_hdr(photograph, codes / np.float32(signal.peak), signal))
             case ".exr":
                 _write_exr(temporary, codes / signal.peak)
+        _check_still(temporary, path, codes.shape[:2])
     return meter.levels
 
 
@@ -126,7 +128,7 @@ def _convert(jobs: Sequence[tuple[Path, Path]], request: Request, model: Model, 
     photograph: Photograph | None = None
     size = (0, 0)
     for source, output in jobs:
-        if len(jobs) > 1 and output.exists() and not request.overwrite:
+        if output.exists() and not request.overwrite:
             resumed += 1
         else:
             photograph = read_photograph(source, request.signal)
@@ -134,13 +136,12 @@ def _convert(jobs: Sequence[tuple[Path, Path]], request: Request, model: Model, 
             rgb = converter.pipeline(photograph.pixels, photograph.signal, _SIGNALS[output.suffix.lower()])
             size = (rgb.shape[0], rgb.shape[1])
             levels |= write_still(output, rgb, photograph, request.quality)
-            _check_still(output, size)
         done += 1
         if listener is not None:
             rate = (done - resumed) / max(time.monotonic() - start, 1e-9)
             listener(Progress(done, len(jobs), 0, 0, rate))
     if resumed:
-        notes.append(f"{resumed} pictures were there already; --overwrite writes them anew")
+        notes.append(f"{resumed} of {len(jobs)} pictures were there already; --overwrite writes them anew")
     figures = looks(converter.pipeline.net, [])
     read = f"{len(jobs)} pictures" if len(jobs) > 1 else ""
     if photograph is not None and len(jobs) == 1:
@@ -170,24 +171,28 @@ def _written(output: Path, size: tuple[int, int], count: int) -> str:
         ".exr": f"OpenEXR, light on BT.2020 primaries, 1.0 is {EXR_WHITE:g} cd/m²",
     }
     kind = names[output.suffix.lower()]
-    return (
-        f"{count} pictures, {kind}" if count > 1 else f"{size_text(size)}, {kind}, {bytes_text(output.stat().st_size)}"
-    )
+    count_or_size = f"{count} pictures" if count > 1 else size_text(size)
+    return f"{count_or_size}, {kind}" + (f", {bytes_text(output.stat().st_size)}" if count == 1 else "")
 
 
-def _check_still(path: Path, size: tuple[int, int]) -> None:
+def _check_still(written: Path, path: Path, size: tuple[int, ...]) -> None:
     """Read a picture's pixels again, by another library than wrote them where there is one.
+
+    Args:
+        written: the file.
+        path: that it is to be.
+        size: height and width that it should have.
 
     Raises:
         DataError: it isn't what was meant.
     """
     if path.suffix.lower() == ".exr":
-        with OpenEXR.File(str(path)) as file:
+        with OpenEXR.File(str(written)) as file:
             found: tuple[int, ...] = file.channels()["RGB"].pixels.shape[:2]
     else:
         import av
 
-        with av.open(str(path)) as container:
+        with written.open("rb") as opened, av.open(opened, "r") as container:
             frame = next(container.decode(video=0))
             found = (frame.height, frame.width)
             if path.suffix.lower() != ".jpg" and (frame.color_primaries, frame.color_trc) != (9, 16):
@@ -235,7 +240,10 @@ def _write_exr(path: Path, rgb: np.ndarray) -> None:
         "chromaticities": _BT2020,
         "whiteLuminance": EXR_WHITE,
     }
-    OpenEXR.File(header, {"RGB": light.astype(np.float32)}).write(str(path))
+    try:
+        OpenEXR.File(header, {"RGB": light.astype(np.float32)}).write(str(path))
+    except RuntimeError as error:  # of C++; the disk is full, most likely
+        raise OSError(errno.EIO, f"can't be written ({error})") from error
 
 
 def _imagecodecs() -> Any:

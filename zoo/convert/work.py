@@ -21,7 +21,7 @@ class PartsFolder:
         suffix: of the parts.
     """
 
-    def __init__(self, output: Path, suffix: str) -> None:
+    def __init__(self, output: Path, suffix: str = ".mp4") -> None:
         output = output.absolute()  # workers may have been started elsewhere
         self.path = output.parent / f".{output.name}-converting"
         self._job = self.path / "job.json"

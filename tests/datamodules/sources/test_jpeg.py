@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,7 +68,12 @@ def test_primaries_of_reference_photographs(reference: Path, file: str, primarie
     assert JPEG((reference / "data/ultrahdr" / file).read_bytes()).primaries == primaries
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe1\x00\x10", b"GIF89a", b"\xff\xd8abcdefgh"])
+SHORT_HEADER = b"\xff\xd8\xff\xc0\x00\x04\x08\x00\xff\xda\x00\x02"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe1\x00\x10", b"GIF89a", b"\xff\xd8abcdefgh", SHORT_HEADER]
+)
 def test_what_is_no_jpeg_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"no JPEG|cut in its header|no marker"):
         _ = JPEG(data).size
@@ -77,3 +83,10 @@ def test_file_cut_inside_its_last_picture_is_refused(tmp_path: Path, write_ultra
     data = write_ultrahdr(tmp_path / "a.jpg", picture(), GREY).read_bytes()
     with pytest.raises(ValueError, match="cut before the end of its last picture"):
         _ = JPEG(data[:-1]).further_pictures
+
+
+def test_an_orientation_of_another_type_counts_as_none() -> None:
+    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 99, 1, 6, 0, 0)
+    segment = b"Exif\0\0" + tiff
+    data = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + b"\xff\xda\x00\x02"
+    assert JPEG(data).orientation == 1

@@ -84,6 +84,8 @@ def test_bad_inputs_are_said_in_a_line_and_leave_nothing(tmp_path: Path, capsys:
         (good, "--part", "1"): "--part is at least",
         (good, "--model", "jsinet_x2", "--scale", "4"): "jsinet_x2 is of scale 2",
         (good, "--device", "cuda"): "no GPU",
+        (good, "--memory", "nan"): "give the gigabytes",
+        (good, "--report", str(tmp_path / "absent" / "r.json")): "absent isn't there; make it first",
     }
     for (name, *options), text in cases.items():
         before = sorted(tmp_path.iterdir())
@@ -123,7 +125,7 @@ def test_a_full_disk_keeps_what_is_finished_and_says_so(
     output = tmp_path / "out.mp4"
     arguments = [str(film), str(output), *MODEL, "--part", "4", "--encoder", "preset=ultrafast"]
     monkeypatch.setattr(parts, "encode", full)
-    assert "No space left on device; finished parts are kept" in error_of(arguments, capsys)
+    assert "No space left on device; what is finished is kept" in error_of(arguments, capsys)
     assert not output.exists()
     monkeypatch.undo()
     assert main(arguments) == 0

@@ -207,6 +207,8 @@ def test_bars_are_black_and_don_t_count_among_the_light(tmp_path: Path) -> None:
     frames = []
     for luma, cb, cr in sdr_frames(4):
         luma[:8], luma[-8:] = 17, 18  # a coded bar isn't quite black
+        for chroma in (cb, cr):
+            chroma[:4], chroma[-4:] = 128, 128
         frames.append((luma, cb, cr))
     film = write_video(tmp_path / "wide.mkv", frames, "yuv420p", SDR)
     report = convert(Request(film, tmp_path / "wide-hdr.mkv", MODEL, codec="ffv1"))
@@ -329,6 +331,13 @@ def test_a_preview_is_written_beside_the_output_first(film: Path, tmp_path: Path
     assert np.corrcoef(picture[:, :128].ravel(), picture[:, 128:].ravel())[0, 1] > 0.9
     with pytest.raises(ConfigError, match="overwrite"):
         convert(Request(film, tmp_path / "out.mp4", MODEL, preview=True, options=FAST))
+    # As a kill leaves it, after the preview.
+    (tmp_path / "out.mkv").unlink()
+    (tmp_path / ".out.mkv-converting").mkdir()
+    before = (tmp_path / "out.preview.png").stat().st_mtime_ns
+    convert(Request(film, tmp_path / "out.mkv", MODEL, codec="ffv1", preview=True))
+    assert (tmp_path / "out.mkv").is_file()
+    assert (tmp_path / "out.preview.png").stat().st_mtime_ns == before
 
 
 def test_odd_sides_are_refused_for_hevc_and_taken_by_ffv1(tmp_path: Path) -> None:

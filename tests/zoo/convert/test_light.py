@@ -36,6 +36,15 @@ def test_bars_do_not_dim_the_mean() -> None:
     assert active.levels.max_fall == pytest.approx(300, rel=1e-3)
 
 
+def test_a_subtitle_on_the_bars_counts_as_the_brightest() -> None:
+    film = np.zeros((3, 12, 8))
+    film[:, 4:8], film[:, 10, 3] = 300.0, 700.0
+    meter = LightMeter(RGB, "left", (slice(4, 8), slice(None)))
+    meter.update(rgb_codes(film))
+    assert meter.levels.max_cll == pytest.approx(700, rel=1e-3)
+    assert meter.levels.max_fall == pytest.approx(300, rel=1e-3)
+
+
 def test_subsampled_codes_of_one_colour_give_its_light() -> None:
     light = torch.tensor([500.0, 80.0, 20.0], dtype=torch.float64)[:, None, None].expand(3, 8, 8)
     codes = components_to_codes(rgb_to_ycbcr(pq_encode(light), "ycbcr2020"), HDR10_VIDEO).round().numpy()

@@ -115,6 +115,11 @@ def test_ultra_hdr_is_read_by_google_s_library(tmp_path: Path) -> None:
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    png = write(tmp_path / "turned.png", picture())
+    little = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 8, 0, 0)  # to the left
+    np.testing.assert_array_equal(read_photograph(with_chunk(png, b"eXIf", little)).pixels, np.rot90(picture()))
+    with_chunk(write(png, picture()), b"eXIf", b"II*\0damaged")
+    np.testing.assert_array_equal(read_photograph(png).pixels, picture())
     jpeg = cv2.imencode(".jpg", picture()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
     tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)  # turned by 90 degrees to the right
     exif = b"Exif\0\0" + tiff
@@ -130,6 +135,7 @@ def test_display_p3_keeps_its_colours(reference: Path, tmp_path: Path) -> None:
     # Phone photographs of the reference folder carry Display P3 profiles.
     read = read_photograph(reference / "data" / "ultrahdr" / "parking_lot_uhdr.jpg")
     assert read.signal == Signal("p3d65", "srgb", "rgb", "full", 8)
+    assert any("colours beyond BT.709" in note for note in read.notes)
 
 
 def test_primaries_of_a_png_reach_the_network(tmp_path: Path) -> None:
@@ -197,6 +203,13 @@ def test_bad_pictures_are_refused_and_leave_nothing(tmp_path: Path) -> None:
 def test_a_folder_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
     source.mkdir()
+    write(source / "a.png", picture())
+    convert(Request(source, output, MODEL))
+    (output / "a.png").write_text("mine")
+    report = convert(Request(source, output, MODEL))
+    assert (output / "a.png").read_text() == "mine"  # also where it is the only one
+    assert report.resumed == 1
+    (output / "a.png").unlink()
     for name in ("a.png", "b.jpg", "c.tif"):
         write(source / name, picture())
     (source / "notes.txt").write_text("no picture")
