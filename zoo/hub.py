@@ -153,8 +153,8 @@ def find(name: str, tag: str | None = None, source: str | None = None) -> tuple[
     """The file of trained weights, fetched if it isn't on this machine.
 
     Looked for in this order: what comes with the package, the user's cache, a mirror. Where ``source`` is given it
-    decides: a file of the same name from elsewhere is taken only if the bytes are the same. A mirror is asked only if
-    no file is here. What lies in the folder of torch's own hub (``TORCH_HOME/hub/checkpoints/NAME.TAG.safetensors``)
+    decides: a file of the same name from elsewhere is taken only if the bytes are the same. What the package's index
+    has under a name are the only bytes for it, wherever they come from. A mirror is asked only if no file is here. What lies in the folder of torch's own hub (``TORCH_HOME/hub/checkpoints/NAME.TAG.safetensors``)
     isn't fetched but copied. Of several ranks the first fetches and the others wait; one that sees nothing move for a
     minute fetches for itself.
 
@@ -175,14 +175,20 @@ def find(name: str, tag: str | None = None, source: str | None = None) -> tuple[
     mirror = "" if tag == IMPORTED else address(source)
     if mirror and not is_first_process() and (found := _wait(name, tag, source)):
         return found
-    offered = {each.tag: each for each in _shipped_index() if each.name == name and source is None}
+    own = {each.tag: each for each in _shipped_index() if each.name == name}
+    offered = own if source is None else {}
     if mirror and (tag or default_tag(offered)) not in offered:
         theirs = {each.tag: each for each in read_index(mirror) if each.name == name and each.tag != IMPORTED}
         offered = theirs | offered
     wanted = tag or default_tag(offered)
     if wanted not in offered:
         raise AbsentError(mirror, {each.tag for each in known(name)} | offered.keys())
-    weights = replace(offered[wanted], source=mirror)
+    weights = replace(own.get(wanted, offered[wanted]), source=mirror)
+    if offered[wanted].sha256 != weights.sha256:
+        raise WeightsError(
+            f"{mirror} offers another {weights.full_name} than the package's index has, which is refused; leave out the "
+            "mirror, or publish these weights under a tag of their own"
+        )
     lying_about = _same_bytes(weights)
     if lying_about is None and not mirror:
         raise WeightsError(
@@ -221,8 +227,9 @@ def verify(name: str | None = None, tag: str | None = None) -> list[tuple[Weight
         Of each file what it is, where it lies (None: not on this machine), and what is wrong, or an empty text.
     """
     verdicts: list[tuple[Weights, Path | None, str]] = []
-    places = [(each, SHIPPED / each.file) for each in _shipped_index()]
-    places += [(each, cached_path(each.name, each.tag)) for each in cached()]
+    own = {each.full_name: each for each in _shipped_index()}
+    places = [(each, SHIPPED / each.file) for each in own.values()]
+    places += [(own.get(each.full_name, each), cached_path(each.name, each.tag)) for each in cached()]
     for weights, path in places:
         if name not in (None, weights.name) or tag not in (None, weights.tag):
             continue
@@ -326,12 +333,11 @@ def _here(name: str, tag: str | None, source: str | None) -> tuple[Weights, Path
     places = {each.tag: (each, cached_path(each.name, each.tag)) for each in cached() if each.name == name}
     if source is not None:
         places = {key: place for key, place in places.items() if place[0].source == address(source)}
-    else:
-        for each in (each for each in _shipped_index() if each.name == name):
-            if (path := SHIPPED / each.file).is_file():
-                places[each.tag] = (each, path)
-            elif each.tag in places:  # what came with the package outweighs a note that others may have changed
-                places[each.tag] = (each, places[each.tag][1])
+    for each in (each for each in _shipped_index() if each.name == name):
+        if source is None and (path := SHIPPED / each.file).is_file():
+            places[each.tag] = (each, path)
+        elif each.tag in places:  # what came with the package outweighs a note that others may have changed
+            places[each.tag] = (each, places[each.tag][1])
     return places.get(tag or default_tag(places) or "")
 
 

@@ -174,6 +174,26 @@ def test_the_package_s_index_may_name_a_file_of_the_mirror_and_decides_what_it_h
     assert entries[0].tag == "v1"
 
 
+def test_a_mirror_cannot_offer_other_bytes_under_a_name_that_the_package_s_index_has(
+    mirror: Mirror, folder: Path, state: dict[str, Tensor]
+) -> None:
+    put(hub.SHIPPED, ("v1", (folder / FILE).read_bytes()))
+    assert_right(hub.find(NAME, source=mirror.url)[1], folder)  # the same bytes may come from there
+    hub.clear()
+    put(folder, ("v1", weights_bytes(state, {"tag": "v1", "evil": 1})))
+    for name in (NAME, f"{NAME}.v1"):
+        with pytest.raises(WeightsError, match=rf"{mirror.url} offers another {NAME}\.v1 than the package's index has"):
+            zoo.load(name, source=mirror.url)
+    assert FILE not in mirror.requests
+    # One that has got into the cache all the same.
+    hub.cache_folder().mkdir(parents=True, exist_ok=True)
+    hub.cached_path(NAME, "v1").write_bytes((folder / FILE).read_bytes())
+    hub.record(NAME, "v1", "CC0-1.0", source=mirror.url)
+    with pytest.raises(WeightsError, match="is not the published"):
+        zoo.load(NAME, source=mirror.url)
+    assert [wrong != "" for _, _, wrong in hub.verify()] == [False, True]
+
+
 @pytest.mark.parametrize("variable", ["TORCH_HOME", "XDG_CACHE_HOME"])
 def test_what_lies_in_torch_s_own_hub_is_not_fetched(
     variable: str, mirror: Mirror, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
