@@ -242,12 +242,16 @@ def _half_precision(name: str, weights: Path, net: Any) -> list[str]:
     with torch.inference_mode():
         if not torch.isfinite(net(pictures)).all():
             raise WeightsError(f"{weights} gives NaN or infinity on black, white or noise; it is of no use")
-        good = [
-            kind
-            for kind in net.half_precision
-            if torch.isfinite(zoo.load(name, weights=weights, dtype=kind)(pictures)).all()
-        ]
+        good = [kind for kind in net.half_precision if _bears(name, weights, kind, pictures)]
     return [str(kind).removeprefix("torch.") for kind in good]
+
+
+def _bears(name: str, weights: Path, kind: torch.dtype, pictures: Tensor) -> bool:
+    try:
+        net = zoo.load(name, weights=weights, dtype=kind)
+    except WeightsError:  # a number is infinity in this type
+        return False
+    return bool(torch.isfinite(net(pictures)).all())
 
 
 def _candidates(
