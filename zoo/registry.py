@@ -69,7 +69,9 @@ def _split(name: str) -> tuple[str, str | None]:
         raise UnknownModelError(f"{name!r} is no name of a model; names are text, such as 'jsinet_x2'")
     if _is_cascade(name):
         return name, None
-    model, _, tag = name.partition(".")
+    model, point, tag = name.partition(".")
+    if point and not tag:
+        raise UnknownModelError(f"no model {name!r} in the zoo; leave out the point, or name weights, as in {model}.v1")
     return model, tag or None
 
 
@@ -96,7 +98,22 @@ def info(name: str) -> Card:
 
     Raises:
         UnknownModelError: no such model or baseline; near names are suggested.
+        WeightsError: this machine knows of no weights with that tag.
     """
+    card, tag = card_of(name), _split(name)[1]
+    tags = [weights.tag for weights in card.weights]
+    if tag == hub.IMPORTED and tag not in tags and card.parameters:
+        raise _no_weights(card, tag, hub.AbsentError("", tags))
+    if tag is not None and tag not in tags:
+        raise WeightsError(
+            f"this machine knows of no weights {name}, but of {', '.join(tags) or 'none'}; sritm list --source MIRROR "
+            "shows those of a mirror"
+        )
+    return card
+
+
+def card_of(name: str) -> Card:
+    """As :func:`info`, whether or not this machine knows of the tag: a mirror may have it."""
     model = _split(name)[0]
     if _is_cascade(model):
         # Not at the top: it needs torch.
@@ -113,7 +130,7 @@ def info(name: str) -> Card:
 
 def citation(name: str) -> str | None:
     """BibTeX entry of the paper of ``model`` or ``model.tag``; None where there is none."""
-    key = info(name).citation
+    key = card_of(name).citation
     entries = resources.files("zoo.cards").joinpath("papers.bib").read_text(encoding="utf-8").strip().split("\n\n")
     return next((entry for entry in entries if entry.partition("{")[2].partition(",")[0] == key), None)
 
@@ -130,7 +147,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
         UnknownModelError: no such model or baseline.
         ConfigError: an argument that isn't known, or one that the network refuses.
     """
-    card = info(name)
+    card = card_of(name)
     _check_scale(card, overrides.get("scale"))
     maker, args = resolve_name(card.net), {**card.args, **overrides}
     signature = inspect.signature(maker)
@@ -189,7 +206,7 @@ def load(
         ConfigError: another scale than the model's, or none for a baseline; a type or device that can't be.
         WeightsError: there are no such weights, they can't be fetched, or the file is damaged or not this network's.
     """
-    card = info(name)
+    card = card_of(name)
     _check_scale(card, scale)
     # Not at the top: the registry is imported by `import zoo`, which loads no torch.
     import torch
@@ -275,7 +292,7 @@ def find_weights(name: str, source: str | None = None) -> tuple[Weights, Path]:
         UnknownModelError: no such model.
         WeightsError: there are no such weights, or they can't be fetched.
     """
-    card, tag = info(name), _split(name)[1]
+    card, tag = card_of(name), _split(name)[1]
     if not card.parameters:
         raise WeightsError(f"{card.name} is a baseline and has no weights")
     try:

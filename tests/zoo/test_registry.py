@@ -206,6 +206,13 @@ def test_a_type_or_device_that_cannot_be_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_tag_that_this_machine_does_not_know_has_no_card() -> None:
+    with pytest.raises(zoo.WeightsError, match=r"knows of no weights jsinet_x2\.v99, but of .*; sritm list"):
+        zoo.info("jsinet_x2.v99")
+    with pytest.raises(zoo.UnknownModelError, match=r"no model 'jsinet_x2\.' in the zoo; leave out the point"):
+        zoo.info("jsinet_x2.")
+
+
 def test_what_is_no_text_is_no_name() -> None:
     for name in (None, 5, ["jsinet_x2"]):
         with pytest.raises(zoo.UnknownModelError, match="is no name of a model"):
