@@ -184,6 +184,16 @@ def _weights_facts(card: Card, weights: Weights) -> dict[str, object]:
         rows["by"] = weights.command
     if weights.data_card:
         rows["trained on"] = " ".join(weights.data_card.partition("\n\n")[0].split())
+    # Where its network isn't the model's usual one.
+    for fact, key in (
+        ("built with", "built with"),
+        ("parameters", "parameters"),
+        ("multiply-adds for a pixel of the output", "multiply-adds"),
+        ("memory for a megapixel of the output", "memory"),
+        ("reach", "reach"),
+    ):
+        if fact in weights.facts:
+            rows[key] = weights.facts[fact]
     if "made by commit" in weights.facts:
         rows["made by"] = f"commit {weights.facts['made by commit']}"
     if weights.note:

@@ -172,9 +172,10 @@ def find(name: str, tag: str | None = None, source: str | None = None) -> tuple[
 
     Looked for in this order: what comes with the package, the user's cache, a mirror. Where ``source`` is given it
     decides: a file of the same name from elsewhere is taken only if the bytes are the same. What the package's index
-    has under a name are the only bytes for it, wherever they come from. A mirror is asked only if no file is here. What lies in the folder of torch's own hub (``TORCH_HOME/hub/checkpoints/NAME.TAG.safetensors``)
-    isn't fetched but copied. Of several ranks the first fetches and the others wait; one that sees nothing move for a
-    minute fetches for itself.
+    has under a name are the only bytes for it, wherever they come from. A mirror is asked only if no file is here. What
+    lies in the folder of torch's own hub (``TORCH_HOME/hub/checkpoints/NAME.TAG.safetensors``) isn't fetched but
+    copied. Of several ranks the first fetches and the others wait; one that sees nothing move for a minute fetches for
+    itself.
 
     Args:
         name: of the model.
@@ -206,8 +207,8 @@ def find(name: str, tag: str | None = None, source: str | None = None) -> tuple[
     weights = replace(own.get(wanted, offered[wanted]), source=mirror)
     if offered[wanted].sha256 != weights.sha256:
         raise WeightsError(
-            f"{mirror} offers another {weights.full_name} than the package's index has, which is refused; leave out the "
-            "mirror, or publish these weights under a tag of their own"
+            f"{mirror} offers another {weights.full_name} than the package's index has, which is refused; leave out "
+            "the mirror, or publish these weights under a tag of their own"
         )
     lying_about = _same_bytes(weights)
     if lying_about is None and not mirror:

@@ -37,7 +37,8 @@ class Weights:
         command: that gives these scores again.
         card: Markdown file beside it.
         note: what a user has to know before use, such as a goal that wasn't reached.
-        facts: what trained it: commit, digests of configuration and data, steps; by the card's words for them.
+        facts: what trained it: commit, digests of configuration and data, steps; and what the model's card says
+            otherwise, where these weights build another network; by the card's words for them.
         data_card: Markdown on the training data and their licences.
         source: which folder or mirror it came from; empty for what comes with the package.
     """

@@ -162,7 +162,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
 
 @contextmanager
 def _float32() -> Iterator[None]:
-    """New tensors are float32, whatever the user's default is: in another type constants and weights would be rounded."""
+    """New tensors are float32, whatever the user's default is: a narrower type would round weights and constants."""
     import torch  # not at the top: see load
 
     default = torch.get_default_dtype()

@@ -77,7 +77,9 @@ def test_list_says_what_this_machine_knows_of_where_a_mirror_cannot_be_read(
 
 
 def test_show_tells_of_a_model_and_of_its_weights(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "knows of no weights multipurpose_cnn_x2.v1, but of none; sritm list" in refused(capsys, "show", f"{NAME}.v1")
+    assert "knows of no weights multipurpose_cnn_x2.v1, but of none; sritm list" in refused(
+        capsys, "show", f"{NAME}.v1"
+    )
     assert "the authors' weights of multipurpose_cnn_x2 aren't in this" in refused(capsys, "show", f"{NAME}.paper")
     said(capsys, "download", NAME, f"{NAME}.val_v1", "--source", str(site))
     text = said(capsys, "show", NAME)
