@@ -34,6 +34,8 @@ _WAITS = (1.0, 2.0, 4.0)
 _SILENCE = 20.0
 _LEAST_PACE = 1000
 _PACE_OVER = 30.0
+# Likewise if a head, or the next piece, takes so many seconds, whatever comes of it meanwhile.
+_LATE = 50.0
 # Seconds after which a part that nobody writes to any more belongs to a dead process.
 _DEAD = 600.0
 _CHUNK = 1 << 16
@@ -248,11 +250,10 @@ def _in_time(call: Callable[[], T]) -> T:
             answers.put((None, error))
 
     threading.Thread(target=work, daemon=True).start()
-    limit = _SILENCE + _PACE_OVER
     try:
-        answer, error = answers.get(timeout=limit)
+        answer, error = answers.get(timeout=_LATE)
     except queue.Empty:
-        raise _LateError(f"the server's answer takes longer than {limit:.0f} s") from None
+        raise _LateError(f"the server's answer takes longer than {_LATE:.0f} s") from None
     if error is not None:
         raise error
     return answer
