@@ -10,7 +10,7 @@ from pathlib import Path
 from zoo import hub
 from zoo.errors import WeightsError, ZooError
 from zoo.hub_index import Weights
-from zoo.registry import Card, citation, find_weights, info, list_models
+from zoo.registry import Card, card_of, citation, find_weights, info, list_models
 from zoo.run_page import write_page
 
 
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0; 1 if ``verify`` found weights that aren't what was published; 2 after an error that the user can mend, said
-        in one line.
+        in one line; 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["fit"]:
@@ -48,8 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         text, status = _answer(options)
         print(text)
     except (ZooError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     return status
 
 
@@ -165,8 +168,6 @@ def _card(name: str) -> str:
         rows["reach"] = "{} rows and {} columns of input pixels to each side".format(*card.halo)
     tag = name.partition(".")[2] if card.parameters else ""
     wanted = [weights for weights in card.weights if tag in ("", weights.tag)]
-    if tag and not wanted:
-        raise WeightsError(f"this machine knows of no weights {name}; sritm download {name} fetches them")
     parts = [_facts(rows), *(_facts(_weights_facts(card, weights)) for weights in wanted)]
     return "\n\n".join([*parts, *filter(None, [citation(card.name)])])
 
@@ -183,6 +184,16 @@ def _weights_facts(card: Card, weights: Weights) -> dict[str, object]:
         rows["by"] = weights.command
     if weights.data_card:
         rows["trained on"] = " ".join(weights.data_card.partition("\n\n")[0].split())
+    # Where its network isn't the model's usual one.
+    for fact, key in (
+        ("built with", "built with"),
+        ("parameters", "parameters"),
+        ("multiply-adds for a pixel of the output", "multiply-adds"),
+        ("memory for a megapixel of the output", "memory"),
+        ("reach", "reach"),
+    ):
+        if fact in weights.facts:
+            rows[key] = weights.facts[fact]
     if "made by commit" in weights.facts:
         rows["made by"] = f"commit {weights.facts['made by commit']}"
     if weights.note:
@@ -206,8 +217,8 @@ def _fetched(name: str, source: str | None) -> Path:
 
 def _verdicts(name: str | None) -> tuple[str, int]:
     model, _, tag = (name or "").partition(".")
-    if model:
-        info(model)
+    if name:
+        card_of(name)
     verdicts = hub.verify(model or None, tag or None)
     if name and not verdicts:
         raise WeightsError(f"this machine knows of no weights {name}; sritm list shows those there are")
@@ -232,7 +243,10 @@ def _cached(clear: str | None) -> str:
     if clear is not None:
         model, _, tag = ("" if clear == "*" else clear).partition(".")
         if model:
-            info(model)
-        return f"freed {hub.clear(model or None, tag or None) / 1e6:.1f} MB"
+            card_of(clear)
+        freed = hub.clear(model or None, tag or None)
+        if tag and not freed:
+            raise WeightsError(f"the cache has no weights {clear}; sritm cache shows those it has")
+        return f"freed {freed / 1e6:.1f} MB"
     rows = [f"{weights.full_name:24}{weights.bytes:>12,} bytes  {weights.source}".rstrip() for weights in hub.cached()]
     return "\n".join([f"{hub.cache_folder()}{'' if rows else ': no weights'}", *rows])

@@ -30,7 +30,7 @@ from zoo import hub
 from zoo.convert.tiling import free_memory
 from zoo.errors import ConfigError, ZooError
 from zoo.files import sha256_of
-from zoo.registry import find_weights
+from zoo.registry import card_of, find_weights
 from zoo.signal import Signal
 
 Format = Literal["onnx", "torch"]
@@ -157,7 +157,7 @@ def _check_packages(format: Format) -> None:
 
 def _network(name: str, weights: str | os.PathLike[str] | None, untrained: bool) -> tuple[Any, dict[str, str]]:
     """The network, and what its file is to say of it."""
-    card = zoo.info(name)
+    card = card_of(name)
     if not card.parameters:
         raise ConfigError(f"{card.name} is a baseline; only networks are exported")
     facts = {"name": card.name, "tag": name.partition(".")[2]}

@@ -33,6 +33,18 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON that comes from outside.
+
+    Raises:
+        ValueError: it is none, or is nested more deeply than Python reads.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file in hex."""
     with path.open("rb") as stream:

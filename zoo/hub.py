@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from zoo.errors import WeightsError
-from zoo.files import sha256_of, write_json
+from zoo.files import parse_json, sha256_of, write_json
 from zoo.home import sritm_home, user_cache
 from zoo.hub_index import INDEX_NAME, Weights, default_tag, fields_of, file_name, parse_index, weights_of
 from zoo.runs import is_first_process
@@ -93,15 +93,29 @@ def known(name: str | None = None) -> list[Weights]:
 
 def cached() -> list[Weights]:
     """Weights in the user's cache, as their notes have it. A note that can't be read counts as none."""
-    found = []
-    for note in sorted(cache_folder().glob("*.json")):
+    return _notes()[0]
+
+
+def _notes(name: str = "") -> tuple[list[Weights], str]:
+    """The cache's weights, of one model or all, and what of it can't be read and why; empty if all can."""
+    found, trouble = [], ""
+    try:
+        notes = sorted(each for each in os.listdir(cache_folder()) if each.endswith(".json") and each.startswith(name))
+    except FileNotFoundError:
+        return [], ""
+    except OSError as error:
+        return [], f"{cache_folder()} can't be read ({error.strerror})"
+    for note in (cache_folder() / each for each in notes):
         try:
-            weights = weights_of(json.loads(note.read_bytes()))
-        except (OSError, ValueError, TypeError, AttributeError):
+            weights = weights_of(parse_json(note.read_bytes()))
+            is_here = cached_path(weights.name, weights.tag).is_file() and note == _note_path(weights)
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or "it is no note of weights"
+            trouble = trouble or f"{note} can't be read ({reason})"
             continue
-        if cached_path(weights.name, weights.tag).is_file() and note == _note_path(weights):
+        if is_here:
             found.append(weights)
-    return found
+    return found, trouble
 
 
 def address(source: str | None = None) -> str:
@@ -112,7 +126,7 @@ def address(source: str | None = None) -> str:
             follow; ``HF_ENDPOINT`` is followed as the hub's own clients do.
 
     Raises:
-        WeightsError: it is of another kind.
+        WeightsError: it is of another kind, or holds a password, which would be printed and kept.
     """
     source = source or os.environ.get("SRITM_ZOO_URL") or MIRROR
     if not source:
@@ -120,11 +134,15 @@ def address(source: str | None = None) -> str:
     if "://" not in source:
         return Path(source).expanduser().absolute().as_uri()
     scheme, _, rest = source.rstrip("/").partition("://")
+    if "@" in rest.partition("/")[0]:
+        raise WeightsError("a mirror's address can't hold a user or a password; name one that needs none")
     if scheme == "hf":
         repository, _, revision = rest.partition("@")
         if repository.count("/") != 1:
             raise WeightsError(f"mirror {source} names no repository; write hf://ORG/REPOSITORY")
         endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+        if "@" in endpoint.partition("://")[2].partition("/")[0]:
+            raise WeightsError("HF_ENDPOINT can't hold a user or a password; name a mirror that needs none")
         return f"{endpoint}/{repository}/resolve/{quote(revision or 'main', safe='')}"
     if scheme not in ("https", "http", "file") or not rest:
         raise WeightsError(
@@ -153,10 +171,11 @@ def find(name: str, tag: str | None = None, source: str | None = None) -> tuple[
     """The file of trained weights, fetched if it isn't on this machine.
 
     Looked for in this order: what comes with the package, the user's cache, a mirror. Where ``source`` is given it
-    decides: a file of the same name from elsewhere is taken only if the bytes are the same. A mirror is asked only if
-    no file is here. What lies in the folder of torch's own hub (``TORCH_HOME/hub/checkpoints/NAME.TAG.safetensors``)
-    isn't fetched but copied. Of several ranks the first fetches and the others wait; one that sees nothing move for a
-    minute fetches for itself.
+    decides: a file of the same name from elsewhere is taken only if the bytes are the same. What the package's index
+    has under a name are the only bytes for it, wherever they come from. A mirror is asked only if no file is here. What
+    lies in the folder of torch's own hub (``TORCH_HOME/hub/checkpoints/NAME.TAG.safetensors``) isn't fetched but
+    copied. Of several ranks the first fetches and the others wait; one that sees nothing move for a minute fetches for
+    itself.
 
     Args:
         name: of the model.
@@ -175,14 +194,22 @@ def find(name: str, tag: str | None = None, source: str | None = None) -> tuple[
     mirror = "" if tag == IMPORTED else address(source)
     if mirror and not is_first_process() and (found := _wait(name, tag, source)):
         return found
-    offered = {each.tag: each for each in _shipped_index() if each.name == name and source is None}
+    own = {each.tag: each for each in _shipped_index() if each.name == name}
+    offered = own if source is None else {}
     if mirror and (tag or default_tag(offered)) not in offered:
         theirs = {each.tag: each for each in read_index(mirror) if each.name == name and each.tag != IMPORTED}
         offered = theirs | offered
     wanted = tag or default_tag(offered)
     if wanted not in offered:
+        if trouble := _notes(f"{name}.")[1]:
+            raise WeightsError(f"{trouble}; mend or remove it, or name another folder with SRITM_HOME")
         raise AbsentError(mirror, {each.tag for each in known(name)} | offered.keys())
-    weights = replace(offered[wanted], source=mirror)
+    weights = replace(own.get(wanted, offered[wanted]), source=mirror)
+    if offered[wanted].sha256 != weights.sha256:
+        raise WeightsError(
+            f"{mirror} offers another {weights.full_name} than the package's index has, which is refused; leave out "
+            "the mirror, or publish these weights under a tag of their own"
+        )
     lying_about = _same_bytes(weights)
     if lying_about is None and not mirror:
         raise WeightsError(
@@ -221,8 +248,9 @@ def verify(name: str | None = None, tag: str | None = None) -> list[tuple[Weight
         Of each file what it is, where it lies (None: not on this machine), and what is wrong, or an empty text.
     """
     verdicts: list[tuple[Weights, Path | None, str]] = []
-    places = [(each, SHIPPED / each.file) for each in _shipped_index()]
-    places += [(each, cached_path(each.name, each.tag)) for each in cached()]
+    own = {each.full_name: each for each in _shipped_index()}
+    places = [(each, SHIPPED / each.file) for each in own.values()]
+    places += [(own.get(each.full_name, each), cached_path(each.name, each.tag)) for each in cached()]
     for weights, path in places:
         if name not in (None, weights.name) or tag not in (None, weights.tag):
             continue
@@ -267,7 +295,7 @@ def header_of(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(min(size, 100 << 20)))  # the format's own limit
+            header = parse_json(stream.read(min(size, 100 << 20)))  # the format's own limit
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} is not a whole safetensors file; fetch or export it again") from error
     if not isinstance(header, dict):
@@ -278,7 +306,7 @@ def header_of(path: Path) -> dict[str, Any]:
 def clear(name: str | None = None, tag: str | None = None) -> int:
     """Remove weights from the user's cache: a file, a model's, or all with what stopped downloads left.
 
-    Imported ones (tag ``paper``), which can't be fetched again, only if they are named.
+    Imported ones (tag ``paper``), which can't be fetched again, only if their tag is written out.
 
     Returns:
         How many bytes that freed.
@@ -288,7 +316,7 @@ def clear(name: str | None = None, tag: str | None = None) -> int:
     """
     pattern = f"{name or '*'}.{tag or '*'}.*"
     doomed = [*cache_folder().glob(pattern), *cache_folder().glob(f".{pattern}")]
-    if tag is None:
+    if tag != IMPORTED:
         doomed = [path for path in doomed if f".{IMPORTED}." not in path.name]
     freed = 0
     for path in doomed:
@@ -313,7 +341,7 @@ def _write_note(weights: Weights) -> None:
 def _shipped_index() -> list[Weights]:
     path = SHIPPED / INDEX_NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -326,12 +354,11 @@ def _here(name: str, tag: str | None, source: str | None) -> tuple[Weights, Path
     places = {each.tag: (each, cached_path(each.name, each.tag)) for each in cached() if each.name == name}
     if source is not None:
         places = {key: place for key, place in places.items() if place[0].source == address(source)}
-    else:
-        for each in (each for each in _shipped_index() if each.name == name):
-            if (path := SHIPPED / each.file).is_file():
-                places[each.tag] = (each, path)
-            elif each.tag in places:  # what came with the package outweighs a note that others may have changed
-                places[each.tag] = (each, places[each.tag][1])
+    for each in (each for each in _shipped_index() if each.name == name):
+        if source is None and (path := SHIPPED / each.file).is_file():
+            places[each.tag] = (each, path)
+        elif each.tag in places:  # what came with the package outweighs a note that others may have changed
+            places[each.tag] = (each, places[each.tag][1])
     return places.get(tag or default_tag(places) or "")
 
 

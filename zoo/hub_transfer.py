@@ -12,7 +12,9 @@ import hashlib
 import http.client
 import logging
 import os
+import queue
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +34,8 @@ _WAITS = (1.0, 2.0, 4.0)
 _SILENCE = 20.0
 _LEAST_PACE = 1000
 _PACE_OVER = 30.0
+# Likewise if a head, or the next piece, takes so many seconds, whatever comes of it meanwhile.
+_LATE = 50.0
 # Seconds after which a part that nobody writes to any more belongs to a dead process.
 _DEAD = 600.0
 _CHUNK = 1 << 16
@@ -47,6 +51,10 @@ class _TransferError(Exception):
 
 class _RefusalError(_TransferError):
     """The next try would fare no better."""
+
+
+class _LateError(_TransferError):
+    """The answer never ends: a byte now and then keeps the line's own time limit from passing."""
 
 
 class _RangeError(_TransferError):
@@ -69,7 +77,7 @@ def read_text(url: str) -> str:
                     raise _RefusalError(f"more than {_MOST_TEXT} bytes come")
                 if time.monotonic() - since > _PACE_OVER:
                     raise _TransferError(f"only {len(data)} bytes came in {_PACE_OVER:.0f} s")
-            if len(data) < int(response.headers.get("Content-Length") or 0):
+            if len(data) < (_length(response) or 0):
                 raise _TransferError(f"the line broke after {len(data)} bytes")
         return data
 
@@ -171,9 +179,9 @@ def _append(url: str, stream: BinaryIO, start: int, count: int, report: Report) 
         if begins != start:
             stream.truncate(0)
         done = begins
-        length = response.headers.get("Content-Length")
-        if length is not None and length.isdecimal() and begins + int(length) != count:
-            raise _RefusalError(f"{begins + int(length)} bytes are offered, the index says {count}")
+        length = _length(response)
+        if length is not None and begins + length != count:
+            raise _RefusalError(f"{begins + length} bytes are offered, the index says {count}")
         since, before = time.monotonic(), done
         while chunk := _read(response):
             done += len(chunk)
@@ -197,8 +205,8 @@ def _opened(url: str, start: int = 0) -> Iterator[tuple[Any, int]]:
     """An answer, and at which byte it begins."""
     headers = {"User-Agent": "sritm-zoo"} | ({"Range": f"bytes={start}-"} if start else {})
     with _network():
-        response = urlopen(Request(url, headers=headers), timeout=_SILENCE)
-    with response:
+        response = _in_time(lambda: urlopen(Request(url, headers=headers), timeout=_SILENCE))
+    try:
         begins = 0
         if getattr(response, "status", None) == 206:
             said = response.headers.get("Content-Range", "")
@@ -206,11 +214,49 @@ def _opened(url: str, start: int = 0) -> Iterator[tuple[Any, int]]:
                 raise _RangeError(f"asked for bytes from {start} on, the server gives {said or 'no range'}")
             begins = start
         yield response, begins
+    except _LateError:
+        raise  # somebody still reads: closing would wait for that
+    except BaseException:
+        response.close()
+        raise
+    response.close()
+
+
+def _length(response: Any) -> int | None:
+    """Bytes that a server promises; None if it says nothing that can be read."""
+    said = response.headers.get("Content-Length") or ""
+    return int(said) if said.isascii() and said.isdecimal() and len(said) < 20 else None
 
 
 def _read(response: Any) -> bytes:
     with _network():
-        return response.read1(_CHUNK)  # what has come, so that a slow line is noticed
+        return _in_time(lambda: response.read1(_CHUNK))  # what has come, so that a slow line is noticed
+
+
+def _in_time(call: Callable[[], T]) -> T:
+    """What a call gives.
+
+    It is left alone in a thread of its own if that takes too long: a line's time limit begins anew with every byte.
+
+    Raises:
+        _LateError: it takes too long.
+    """
+    answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((call(), None))
+        except BaseException as error:
+            answers.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=_LATE)
+    except queue.Empty:
+        raise _LateError(f"the server's answer takes longer than {_LATE:.0f} s") from None
+    if error is not None:
+        raise error
+    return answer
 
 
 @contextmanager
@@ -244,10 +290,17 @@ def _with_retries(url: str, attempt: Callable[[], T]) -> T:
         try:
             return attempt()
         except _RefusalError as error:
-            raise WeightsError(f"{url} can't be fetched: {error}; check the address") from error
+            raise WeightsError(f"{url} can't be fetched: {_line(error)}; check the address") from error
         except _TransferError as error:
             if wait is None:
-                raise WeightsError(f"{url} can't be fetched, tried {number} times: {error}; try again later") from error
+                raise WeightsError(
+                    f"{url} can't be fetched, tried {number} times: {_line(error)}; try again later"
+                ) from error
             logger.info("%s: %s; trying again in %g s", url, error, wait)
             time.sleep(wait)
     raise AssertionError("the last try returns or raises")
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in a line: parts of it are the server's words."""
+    return "".join(c for c in " ".join(str(error).split()) if c.isprintable())

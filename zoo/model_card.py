@@ -179,21 +179,30 @@ def _means(scores: Sequence[Score]) -> dict[str, float]:
     return {score.metric: score.value for score in scores}
 
 
+def network_facts(
+    parameters: int, macs_per_pixel: int | None, memory_per_megapixel: int | None, halo: tuple[int, int] | None
+) -> dict[str, str]:
+    """Lines of a card on a network as it is built; what they are of, ``zoo.registry.Card`` says."""
+    rows, columns = halo or (0, 0)
+    return {
+        "parameters": f"{parameters:,}",
+        "multiply-adds for a pixel of the output": f"{macs_per_pixel:,}",
+        "memory for a megapixel of the output": f"{memory_per_megapixel:,} MB in float32, by count",
+        "reach": f"{rows} rows and {columns} columns of input pixels to each side",
+    }
+
+
 def _facts(card: Card, weights: Weights) -> dict[str, str]:
-    rows, columns = card.halo or (0, 0)
     return {
         "input": f"`{card.input}`",
         "output": f"`{card.output}`",
         "scale": str(card.scale),
-        "parameters": f"{card.parameters:,}",
-        "multiply-adds for a pixel of the output": f"{card.macs_per_pixel:,}",
-        "memory for a megapixel of the output": f"{card.memory_per_megapixel:,} MB in float32, by count",
-        "reach": f"{rows} rows and {columns} columns of input pixels to each side",
+        **network_facts(card.parameters, card.macs_per_pixel, card.memory_per_megapixel, card.halo),
         "licence of the weights": weights.license,
         "architecture": f"[the authors' code]({card.code})" if card.code else "ours",
         "file": f"`{weights.file}`, {weights.bytes:,} bytes",
         "SHA-256": f"`{weights.sha256}`",
-        **weights.facts,
+        **weights.facts,  # where the file builds another network than the model's usual one, it replaces the above
     }
 
 

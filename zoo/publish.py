@@ -5,7 +5,9 @@ The folder is static: any web server, a repository of the Hugging Face hub, or `
 
 from __future__ import annotations
 
-import json
+import hashlib
+import math
+import os
 import re
 import shlex
 import shutil
@@ -19,16 +21,19 @@ import torch
 from torch import Tensor, nn
 
 import zoo
+from zoo.convert.tiling import bytes_taken
 from zoo.errors import ConfigError, WeightsError
 from zoo.evaluation.command import parser, request_from
 from zoo.evaluation.report import DEFAULT_METRICS, Evaluation, ModelResult, Request, evaluate
 from zoo.evaluation.sets import VAL_V1
-from zoo.evaluation.statistics import Estimate, paired_difference
+from zoo.evaluation.statistics import Estimate, paired_difference, set_mean
 from zoo.evaluation.tables import json_content
-from zoo.files import replacing, sha256_of, write_json
+from zoo.files import parse_json, replacing, sha256_of, write_json
+from zoo.flops import FlopCounter
 from zoo.hub import IMPORTED, SHIPPED
 from zoo.hub_index import INDEX_NAME, Weights, file_name, index_text, parse_index
-from zoo.model_card import README, Beside, Score, ScoredSet, card_text, folder_text
+from zoo.model_card import README, Beside, Score, ScoredSet, card_text, folder_text, network_facts
+from zoo.runs import lock_folder, unlock_folder
 from zoo.weights import read_weights, weights_bytes
 
 MOST_BYTES = 8_000_000
@@ -38,6 +43,10 @@ MOST_LOSS = 0.01
 """Of PSNR, in dB, that storing may cost before more of the numbers are kept in float32."""
 
 SUMS = "SHA256SUMS"
+# Words that say that there is no licence, among them SPDX's own two.
+_NO_LICENSES = ("none", "noassertion", "unknown", "unlicensed", "null", "nil", "na", "tbd", "todo")
+# A mean follows from its frames but for the order in which they are added.
+_ROUNDING = 1e-6
 _TAG = re.compile(r"(v[1-9][0-9]*|preview|val_v1)(_fp32)?")
 # An absolute path in YAML, and its last part.
 _ABSOLUTE = re.compile(r"(?<![^\s\"'\[,])/(?:[^\s\"',\]/]+/)*([^\s\"',\]/]+)")
@@ -102,8 +111,7 @@ def publish(
 
     They are stored as float16; where PSNR loses more than ``MOST_LOSS`` by that on any of the sets, biases stay
     float32, then everything, if the file is no larger than ``MOST_BYTES``. A tag that ends in ``_fp32`` is stored as it
-    is. Both files, as given and as stored, are scored by the commands that made ``scores``; what these have left beside
-    a ``scores.json`` is taken up if code, data and packages are the same.
+    is. Both files, as given and as stored, are scored anew by the commands that made ``scores``.
 
     Args:
         weights: a run's ``weights.safetensors``.
@@ -117,14 +125,14 @@ def publish(
         note: what users have to know before they use it, a sentence or two, such as a goal that wasn't reached.
 
     Raises:
-        ConfigError: something is missing or can't be.
-        WeightsError: the weights aren't ``name``'s, the scores aren't theirs or don't come out again, the tag is
-            published already, or the file would be too large.
+        ConfigError: something is missing or can't be, or another process writes to ``folder``.
+        WeightsError: the weights aren't ``name``'s, the scores aren't theirs, contradict themselves or don't come out
+            again, the tag is published already, or the file would be too large.
         DataError: the set of the scores can't be had.
     """
-    entries = _published(folder)
-    _check_tag(name, tag, entries)
-    if not re.fullmatch(r"[A-Za-z0-9.+-]{2,}", license):
+    _check_folder(folder)
+    _check_tag(name, tag, _published(folder))
+    if not re.fullmatch(r"[A-Za-z0-9.+-]{2,}", license) or license.lower() in _NO_LICENSES:
         raise ConfigError(f"--license {license!r} is no SPDX identifier, such as CC0-1.0 or Apache-2.0")
     data_text = _text(data_card)
     tensors, metadata = read_weights(weights)
@@ -135,6 +143,10 @@ def publish(
     net = zoo.load(name, weights=weights)
     given = [_scored(path, name, weights) for path in scores]
     note = " ".join(note.split())
+    try:
+        Weights(name, tag, file_name(name, tag), "0" * 64, 1, license, note=note, data_card=data_text)
+    except ValueError as error:
+        raise ConfigError(f"--note or --data-card {data_card} can't be: {error}") from error
 
     with tempfile.TemporaryDirectory() as temporary:
         facts = metadata | {
@@ -145,6 +157,7 @@ def publish(
         }
         for stored, path in _candidates(Path(temporary), name, tag, tensors, facts):
             models = (f"{name}={path}", f"{name}={weights}")
+            # Not in the folders of the scores: rows that lie there may be anybody's.
             found = [_evaluated(each, models, Path(temporary) / f"results-{i}") for i, each in enumerate(given)]
             best = (stored, path, found)
             if all(each.models[0].differences(each.models[1])["psnr"].mean >= -MOST_LOSS for each in found):
@@ -153,7 +166,7 @@ def publish(
         for theirs, ours in zip(given, found, strict=True):
             _check_again(theirs, ours)
         scored = list(zip(given, found, strict=True))
-        return _write(folder, entries, scored, path, stored, facts, net, data_text, weights, note)
+        return _write(folder, scored, path, stored, facts, net, data_text, weights, note)
 
 
 def probe() -> Tensor:
@@ -164,7 +177,14 @@ def probe() -> Tensor:
 
 def _published(folder: Path) -> list[Weights]:
     path = folder / INDEX_NAME
-    return parse_index(path.read_text(encoding="utf-8"), path) if path.is_file() else []
+    return parse_index(path.read_bytes(), path) if path.is_file() else []
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that can't be made or written to, before hours of work."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"-o {folder}: {there} is no folder that can be written to; name another")
 
 
 def _check_tag(name: str, tag: str, entries: list[Weights]) -> None:
@@ -190,11 +210,13 @@ def _text(path: Path) -> str:
 def _scored(path: Path, name: str, weights: Path) -> _Given:
     """The evaluation that made a ``scores.json``."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         models = {model["sha256"]: model for model in content["models"]}
         words = shlex.split(content["command"])[2:]
         taken, held = content["data"]["items"], content["data"]["items_held"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        for each in content["models"]:
+            _check_means(each, path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ConfigError(
             f"{path} is no scores.json of tools/evaluate.py ({type(error).__name__}: {' '.join(str(error).split())})"
         ) from error
@@ -220,9 +242,26 @@ def _scored(path: Path, name: str, weights: Path) -> _Given:
     return _Given(path, replace(request_from(options), metrics=metrics), model, others)
 
 
-def _evaluated(given: _Given, models: tuple[str, ...], spare: Path) -> Evaluation:
-    """The evaluation once more, of other models; finished frames of the same files are taken up."""
-    output = given.path.parent if any(given.path.parent.glob("rows-*.jsonl")) else spare
+def _check_means(model: dict[str, Any], path: Path) -> None:
+    """Refuse means that don't follow from the file's own frames."""
+    frames, failures = model["frames"], model["failures"]
+    if not isinstance(model["label"], str) or not isinstance(model["name"], str) or not isinstance(failures, list):
+        raise TypeError("a model's label, name or failures are of the wrong kind")
+    scenes = [str(frame["scene"]) for frame in frames]
+    for metric, estimate in model["scores"].items():
+        scores = [float(frame["scores"][metric]) for frame in frames]
+        stated = float(estimate["mean"])
+        if not scores or not all(map(math.isfinite, (stated, *scores))):
+            raise WeightsError(f"{path}: {metric} of {model['label']} isn't a finite number everywhere; score it anew")
+        if abs(set_mean(scores, scenes).mean - stated) > _ROUNDING:
+            raise WeightsError(
+                f"{path} contradicts itself: {metric} of {model['label']} is {stated:.4f}, its frames have "
+                f"{sum(scores) / len(scores):.4f}; score it anew"
+            )
+
+
+def _evaluated(given: _Given, models: tuple[str, ...], output: Path) -> Evaluation:
+    """The evaluation once more, of other models."""
     found = evaluate(replace(given.request, models=models, output=output))
     if found is None:
         raise ConfigError("publish from one process, not under a launcher")
@@ -242,12 +281,16 @@ def _half_precision(name: str, weights: Path, net: Any) -> list[str]:
     with torch.inference_mode():
         if not torch.isfinite(net(pictures)).all():
             raise WeightsError(f"{weights} gives NaN or infinity on black, white or noise; it is of no use")
-        good = [
-            kind
-            for kind in net.half_precision
-            if torch.isfinite(zoo.load(name, weights=weights, dtype=kind)(pictures)).all()
-        ]
+        good = [kind for kind in net.half_precision if _bears(name, weights, kind, pictures)]
     return [str(kind).removeprefix("torch.") for kind in good]
+
+
+def _bears(name: str, weights: Path, kind: torch.dtype, pictures: Tensor) -> bool:
+    try:
+        net = zoo.load(name, weights=weights, dtype=kind)
+    except WeightsError:  # a number is infinity in this type
+        return False
+    return bool(torch.isfinite(net(pictures)).all())
 
 
 def _candidates(
@@ -274,7 +317,7 @@ def _check_again(given: _Given, found: Evaluation) -> None:
     """Refuse scores that the same weights don't have here."""
     for metric, estimate in found.models[1].means.items():
         stated = float(given.own["scores"][metric]["mean"])
-        if abs(estimate.mean - stated) > MOST_LOSS:
+        if not abs(estimate.mean - stated) <= MOST_LOSS:  # so written, NaN is refused
             raise WeightsError(
                 f"{given.path} doesn't come out again: {metric} is {estimate.mean:.4f} here, {stated:.4f} there; score "
                 "the weights anew with this version and these data"
@@ -283,7 +326,6 @@ def _check_again(given: _Given, found: Evaluation) -> None:
 
 def _write(
     folder: Path,
-    entries: list[Weights],
     scored: Sequence[tuple[_Given, Evaluation]],
     path: Path,
     stored: str,
@@ -299,7 +341,8 @@ def _write(
     name, tag = str(facts["name"]), str(facts["tag"])
     full = f"{name}.{tag}"
     sets = [_scored_set(full, given, found) for given, found in scored]
-    trained = _training_facts(facts, [found for _, found in scored])
+    config = _config(original.with_name("config.yaml"), facts)
+    trained = _training_facts(facts, [found for _, found in scored], config) | _as_built(name, net, facts)
     weights = Weights(
         name=name,
         tag=tag,
@@ -326,6 +369,31 @@ def _write(
     )
 
     folder.mkdir(parents=True, exist_ok=True)
+    lock_folder(folder)
+    try:
+        _put(folder, weights, path, scored, sets, text, config)
+    finally:
+        unlock_folder(folder)
+    return Publication(weights, folder / path.name, stored, sets, deviation, half)
+
+
+def _put(
+    folder: Path,
+    weights: Weights,
+    path: Path,
+    scored: Sequence[tuple[_Given, Evaluation]],
+    sets: Sequence[ScoredSet],
+    text: str,
+    config: str | None,
+) -> None:
+    """Write the files of a publication; no other process writes to the folder meanwhile."""
+    full = weights.full_name
+    entries = _published(folder)  # again: others may have published since
+    _check_tag(weights.name, weights.tag, entries)
+    if (there := folder / path.name).is_file() and sha256_of(there) != weights.sha256:
+        raise WeightsError(
+            f"{there} has other bytes and isn't in {INDEX_NAME}: restore the index, or remove the file if nobody has it"
+        )
     with replacing(folder / path.name) as temporary:
         shutil.copyfile(path, temporary)
     for number, ((_, found), each) in enumerate(zip(scored, sets, strict=True), 1):
@@ -333,15 +401,13 @@ def _write(
         part = f"-{number}" if number > 1 else ""
         write_json(folder / f"{full}.scores{part}.json", json_content(replace(found, models=models), each.command))
     _write_text(folder / weights.card, text)
-    config = original.with_name("config.yaml")
-    if config.is_file() and sha256_of(config) == facts.get("config"):
-        _write_text(folder / f"{full}.yaml", _without_folders(config.read_text(encoding="utf-8")))
+    if config is not None:
+        _write_text(folder / f"{full}.yaml", config)
     # What is in the index is published: it comes last.
     entries = sorted([*entries, weights], key=lambda entry: entry.full_name)
     _write_text(folder / README, folder_text(entries))
     _write_text(folder / SUMS, "".join(f"{entry.sha256}  {entry.file}\n" for entry in entries))
     _write_text(folder / INDEX_NAME, index_text(entries))
-    return Publication(weights, folder / path.name, stored, sets, deviation, half)
 
 
 def _scored_set(full: str, given: _Given, found: Evaluation) -> ScoredSet:
@@ -400,10 +466,36 @@ def _command(full: str, request: Request) -> str:
     return shlex.join(["python", "tools/evaluate.py", *words])
 
 
-def _training_facts(metadata: dict[str, Any], found: Sequence[Evaluation]) -> dict[str, str]:
+def _as_built(name: str, net: Any, metadata: dict[str, Any]) -> dict[str, str]:
+    """What the model's card says otherwise of the network than its file builds: arguments may differ."""
+    card = zoo.info(name)
+    with FlopCounter() as counter, torch.no_grad():  # inference mode hides operators from the counter
+        pred = net(torch.zeros(1, 3, 5, 7))
+    height, width = 1080 // net.scale, 1920 // net.scale
+    alive, _ = bytes_taken(net, torch.empty(1, 3, height, width, device="meta"))
+    own = network_facts(
+        sum(parameter.numel() for parameter in net.parameters()),
+        counter.total // (2 * pred[0, 0].numel()),
+        round(alive / (height * width * net.scale**2)),
+        net.halo,
+    )
+    usual = network_facts(card.parameters, card.macs_per_pixel, card.memory_per_megapixel, card.halo)
+    differing = {key: value for key, value in own.items() if value != usual[key]}
+    args = {key: value for key, value in metadata.get("args", {}).items() if key not in card.args}
+    return ({"built with": ", ".join(f"{key} {value}" for key, value in args.items())} if args else {}) | differing
+
+
+def _config(path: Path, metadata: dict[str, Any]) -> str | None:
+    """The run's configuration as it is published; None where it doesn't lie beside the weights."""
+    if path.is_file() and sha256_of(path) == metadata.get("config"):
+        return _without_folders(path.read_text(encoding="utf-8"))
+    return None
+
+
+def _training_facts(metadata: dict[str, Any], found: Sequence[Evaluation], config: str | None) -> dict[str, str]:
     facts = {
         "made by commit": metadata.get("commit"),
-        "config (SHA-256)": metadata.get("config"),
+        "config (SHA-256)": None if config is None else hashlib.sha256(config.encode()).hexdigest(),
         "training set (digest)": metadata.get("data"),
         "stage": metadata.get("stage"),
         "steps": metadata.get("step"),
@@ -424,4 +516,4 @@ def _without_folders(config: str) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -64,9 +65,13 @@ def _cards() -> dict[str, Card]:
 
 
 def _split(name: str) -> tuple[str, str | None]:
+    if not isinstance(name, str):
+        raise UnknownModelError(f"{name!r} is no name of a model; names are text, such as 'jsinet_x2'")
     if _is_cascade(name):
         return name, None
-    model, _, tag = name.partition(".")
+    model, point, tag = name.partition(".")
+    if point and not tag:
+        raise UnknownModelError(f"no model {name!r} in the zoo; leave out the point, or name weights, as in {model}.v1")
     return model, tag or None
 
 
@@ -93,7 +98,22 @@ def info(name: str) -> Card:
 
     Raises:
         UnknownModelError: no such model or baseline; near names are suggested.
+        WeightsError: this machine knows of no weights with that tag.
     """
+    card, tag = card_of(name), _split(name)[1]
+    tags = [weights.tag for weights in card.weights]
+    if tag == hub.IMPORTED and tag not in tags and card.parameters:
+        raise _no_weights(card, tag, hub.AbsentError("", tags))
+    if tag is not None and tag not in tags:
+        raise WeightsError(
+            f"this machine knows of no weights {name}, but of {', '.join(tags) or 'none'}; sritm list --source MIRROR "
+            "shows those of a mirror"
+        )
+    return card
+
+
+def card_of(name: str) -> Card:
+    """As :func:`info`, whether or not this machine knows of the tag: a mirror may have it."""
     model = _split(name)[0]
     if _is_cascade(model):
         # Not at the top: it needs torch.
@@ -110,7 +130,7 @@ def info(name: str) -> Card:
 
 def citation(name: str) -> str | None:
     """BibTeX entry of the paper of ``model`` or ``model.tag``; None where there is none."""
-    key = info(name).citation
+    key = card_of(name).citation
     entries = resources.files("zoo.cards").joinpath("papers.bib").read_text(encoding="utf-8").strip().split("\n\n")
     return next((entry for entry in entries if entry.partition("{")[2].partition(",")[0] == key), None)
 
@@ -127,7 +147,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
         UnknownModelError: no such model or baseline.
         ConfigError: an argument that isn't known, or one that the network refuses.
     """
-    card = info(name)
+    card = card_of(name)
     _check_scale(card, overrides.get("scale"))
     maker, args = resolve_name(card.net), {**card.args, **overrides}
     signature = inspect.signature(maker)
@@ -136,7 +156,21 @@ def create(name: str, **overrides: Any) -> nn.Module:
     except TypeError as error:
         free = ", ".join(argument for argument in signature.parameters if argument not in card.args)
         raise ConfigError(f"{card.name}: {error}; it takes {free or 'no arguments'}") from None
-    return maker(**args)
+    with _float32():
+        return maker(**args)
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """New tensors are float32, whatever the user's default is: a narrower type would round weights and constants."""
+    import torch  # not at the top: see load
+
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def load(
@@ -169,15 +203,23 @@ def load(
 
     Raises:
         UnknownModelError: no such model or baseline.
-        ConfigError: another scale than the model's, or none for a baseline.
+        ConfigError: another scale than the model's, or none for a baseline; a type or device that can't be.
         WeightsError: there are no such weights, they can't be fetched, or the file is damaged or not this network's.
     """
-    card = info(name)
+    card = card_of(name)
     _check_scale(card, scale)
+    # Not at the top: the registry is imported by `import zoo`, which loads no torch.
+    import torch
+
+    from zoo.weights import check_finite, check_fit, load_tensors, read_weights
+
+    _check_place(device, dtype)
     if _is_cascade(card.name):
         from zoo.baselines import load_cascade
 
-        return load_cascade(card.name, weights, scale).to(device=device, dtype=dtype).eval()
+        cascade = load_cascade(card.name, weights, scale).to(dtype=dtype)
+        check_finite(cascade.state_dict(), card.name)
+        return cascade.to(device).eval()
     if not card.parameters:
         if weights is not None:
             raise WeightsError(f"{card.name} is a baseline and has no weights; leave out {weights}")
@@ -188,11 +230,6 @@ def load(
         hub.check(published, weights)
     elif source is not None:
         raise ConfigError(f"give a file ({weights}) or a source of published weights ({source}), not both")
-    # Not at the top: the registry is imported by `import zoo`, which loads no torch.
-    import torch
-
-    from zoo.weights import load_tensors, read_weights
-
     tensors, metadata = read_weights(weights)
     if published is not None:
         hub.check_card(published, metadata, Path(weights))
@@ -206,14 +243,38 @@ def load(
     if "args" not in metadata and hasattr(resolve_name(card.net), "arguments_of"):
         args = resolve_name(card.net).arguments_of(tensors.keys())
     try:
+        with torch.device("meta"):  # a network of any size takes no memory there
+            fresh = create(card.name, **args)
+    except Exception as error:  # a foreign file's arguments may be anything, and lead to anything
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{weights} is not for {card.name}: its args are {args!r:.200} ({reason})") from error
+    check_fit(fresh, tensors, weights)
+    with torch.device("cpu"):
         net: Any = create(card.name, **args)
-    except (ConfigError, TypeError) as error:  # a foreign file's arguments may be anything
-        raise WeightsError(f"{weights} is not for {card.name}: its args are {args!r} ({error})") from error
     load_tensors(net, tensors, weights)
     if "half_precision" in metadata:  # what these weights were seen to bear
-        net.half_precision = tuple(kind for kind in net.half_precision if _name(kind) in metadata["half_precision"])
-    net.to(device=device, dtype=dtype or torch.float32, memory_format=memory_format)
+        stated = metadata["half_precision"]
+        if not isinstance(stated, list):
+            raise WeightsError(f"{weights} states no list of types as its half_precision, but {stated!r:.200}")
+        net.half_precision = tuple(kind for kind in net.half_precision if _name(kind) in stated)
+    net.to(dtype=dtype or torch.float32)
+    check_finite(net.state_dict(), weights)
+    net.to(device=device, memory_format=memory_format)
     return net.eval()
+
+
+def _check_place(device: str | torch.device, dtype: torch.dtype | None) -> None:
+    """Refuse a device or type that networks can't have here, before anything is read."""
+    import torch
+
+    kinds = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    if dtype not in (None, *kinds):
+        raise ConfigError(f"a network can't be of dtype {dtype!r}; use {', '.join(map(str, kinds))}")
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError, TypeError) as error:  # as builds without that device raise
+        reason = " ".join(str(error).split()).partition(". ")[0][:200]
+        raise ConfigError(f"device {str(device)!r} can't be used here ({reason}); use cpu, or another torch") from error
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -231,7 +292,7 @@ def find_weights(name: str, source: str | None = None) -> tuple[Weights, Path]:
         UnknownModelError: no such model.
         WeightsError: there are no such weights, or they can't be fetched.
     """
-    card, tag = info(name), _split(name)[1]
+    card, tag = card_of(name), _split(name)[1]
     if not card.parameters:
         raise WeightsError(f"{card.name} is a baseline and has no weights")
     try:

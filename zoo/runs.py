@@ -61,9 +61,17 @@ def git_commit() -> str | None:
 
 
 def is_first_process() -> bool:
-    """Whether this is rank 0 of a run, or its only process, by what launchers leave in the environment."""
-    ranks = (os.environ.get(key) for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
-    return next((int(rank) == 0 for rank in ranks if rank is not None), True)
+    """Whether this is rank 0 of a run, or its only process, by what launchers leave in the environment.
+
+    Raises:
+        ConfigError: what is there is no number.
+    """
+    for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if rank := os.environ.get(key):
+            if not rank.isdecimal():
+                raise ConfigError(f"the environment has {key}={rank}, which is no rank; unset {key}")
+            return int(rank) == 0
+    return True
 
 
 def find_run_dir(run_dir: str) -> Path:
@@ -108,7 +116,7 @@ def claim_run_dir(run_dir: str, resume: bool) -> Path:
         else:
             path.mkdir(parents=True, exist_ok=True)
             if is_first_process():
-                _lock(path)
+                lock_folder(path)
                 if not resume:
                     _take(path)
     except OSError as error:
@@ -146,8 +154,12 @@ def _take(path: Path) -> None:
         ) from None
 
 
-def _lock(path: Path) -> None:
-    """Keep other processes of this machine out of a folder, for as long as this one lives."""
+def lock_folder(path: Path) -> None:
+    """Keep other processes of this machine out of a folder, until :func:`unlock_folder` or the end of this one.
+
+    Raises:
+        ConfigError: another process has it, and keeps it.
+    """
     if os.name == "nt" or path.resolve() in _locks:  # Windows opens no folders
         return
     folder = os.open(path, os.O_RDONLY)
@@ -162,10 +174,15 @@ def _lock(path: Path) -> None:
 
 def release_run_dir(run_dir: Path) -> None:
     """Give a run's folder up; that of one that ended before its first checkpoint may be taken by another."""
-    if (lock := _locks.pop(run_dir.resolve(), None)) is not None:
-        os.close(lock)
+    unlock_folder(run_dir)
     if not any(run_dir.glob("checkpoints/*.ckpt")):
         (run_dir / CONFIG_NAME).unlink(missing_ok=True)
+
+
+def unlock_folder(path: Path) -> None:
+    """Let other processes write to a folder."""
+    if (lock := _locks.pop(path.resolve(), None)) is not None:
+        os.close(lock)
 
 
 def _numbers(path: Path) -> list[int]:

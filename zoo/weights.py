@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from zoo.errors import WeightsError
+from zoo.files import parse_json
 
 WEIGHTS_NAME = "weights.safetensors"
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -46,15 +47,30 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         if tensor.dtype not in _DTYPES:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise WeightsError(f"{path}: tensor {key} is {kind}; weights are float16, bfloat16, float32 or float64")
-        if not torch.isfinite(tensor).all():
-            raise WeightsError(f"{path}: tensor {key} holds NaN or infinity; these weights are of no use")
+    check_finite(tensors, path)
     return tensors, {key: _parsed(text) for key, text in raw.items()}
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: object) -> None:
+    """Refuse numbers that no prediction follows from.
+
+    Args:
+        tensors: in the type in which they are to be used: what a file holds may be infinity there.
+        source: named in errors.
+
+    Raises:
+        WeightsError: a tensor holds NaN or infinity; it is named.
+    """
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise WeightsError(f"{source}: tensor {key} holds NaN or infinity as {kind}; it is of no use in this type")
 
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ValueError:
         return text
 
 
@@ -101,8 +117,18 @@ def load_tensors(net: nn.Module, tensors: Mapping[str, Tensor], source: object) 
         source: named in errors.
 
     Raises:
-        WeightsError: a tensor is missing, surplus, or of another shape; it is named and nothing is copied.
+        WeightsError: a tensor is missing, surplus, of another shape, or not finite in the network's type; it is named
+            and nothing is copied.
     """
+    check_fit(net, tensors, source)
+    own = net.state_dict()
+    tensors = {key: tensor.to(own[key].dtype) for key, tensor in tensors.items()}
+    check_finite(tensors, source)
+    net.load_state_dict(tensors)
+
+
+def check_fit(net: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
+    """Refuse tensors that aren't ``net``'s, as :func:`load_tensors` does; ``net`` may lie on the meta device."""
     own = net.state_dict()
     for verb, names in (("lacks", own.keys() - tensors.keys()), ("has an unknown", tensors.keys() - own.keys())):
         if names:
@@ -113,4 +139,3 @@ def load_tensors(net: nn.Module, tensors: Mapping[str, Tensor], source: object) 
         if tensor.shape != own[key].shape:
             have, want = tuple(tensor.shape), tuple(own[key].shape)
             raise WeightsError(f"{source}: tensor {key} has shape {have}, this {type(net).__name__} needs {want}")
-    net.load_state_dict(tensors)

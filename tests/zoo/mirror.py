@@ -21,7 +21,9 @@ class Mirror:
         troubles: what goes wrong, by file, one for each coming request, the last of them for ever: a status; ``cut N``
             (the line breaks after N bytes); ``wrong`` (a bit is flipped); ``long`` (bytes too many); ``short`` (a
             length that agrees with too few bytes); ``drip`` (a byte every 20 ms); ``silent`` (nothing after 100 bytes);
-            ``whole`` (ranges aren't known); ``fine``.
+            ``slow head``, ``slow chunk`` (a header, a chunk's length, of which a byte comes every 20 ms and which never
+            ends); ``round`` (it leads to itself); ``whole`` (ranges aren't known); ``fine``.
+        length: what is said of each answer's length; the truth by default.
         pace: seconds before each piece of 64 kB.
     """
 
@@ -29,6 +31,7 @@ class Mirror:
         self.requests: dict[str, list[int]] = defaultdict(list)
         self.troubles: dict[str, list[str]] = {}
         self.pace = 0.0
+        self.length: str | None = None
         self._closing = threading.Event()
         server = self
 
@@ -45,6 +48,14 @@ class Mirror:
                 if trouble.isdecimal():
                     self.send_error(int(trouble))
                     return
+                if trouble.startswith("slow"):
+                    self.send_for_ever(trouble)
+                    return
+                if trouble == "round":
+                    self.send_response(302)
+                    self.send_header("Location", self.path)
+                    self.end_headers()
+                    return
                 content = bytearray((folder / name).read_bytes())
                 if trouble == "wrong":
                     content[len(content) // 2] ^= 1
@@ -58,9 +69,18 @@ class Mirror:
                 if start:
                     self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
                 if trouble != "long":  # else its length would tell
-                    self.send_header("Content-Length", str(len(content) - start))
+                    self.send_header("Content-Length", server.length or str(len(content) - start))
                 self.end_headers()
                 self.send_body(bytes(content[start:]), trouble)
+
+            def send_for_ever(self, trouble: str) -> None:
+                head = b"HTTP/1.1 200 OK\r\n"
+                self.wfile.write(head if trouble == "slow head" else head + b"Transfer-Encoding: chunked\r\n\r\n")
+                while not server._closing.wait(0.02):
+                    try:
+                        self.wfile.write(b"0")
+                    except ConnectionError:
+                        return
 
             def send_body(self, content: bytes, trouble: str) -> None:
                 if trouble.startswith("cut"):

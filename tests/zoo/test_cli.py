@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import zoo
-from zoo import hub
+from zoo import hub, hub_transfer
 from zoo.cli import main
 from zoo.files import sha256_of
 from zoo.hub_index import Weights, file_name, index_text
@@ -77,9 +77,10 @@ def test_list_says_what_this_machine_knows_of_where_a_mirror_cannot_be_read(
 
 
 def test_show_tells_of_a_model_and_of_its_weights(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "this machine knows of no weights multipurpose_cnn_x2.v1; sritm download" in refused(
+    assert "knows of no weights multipurpose_cnn_x2.v1, but of none; sritm list" in refused(
         capsys, "show", f"{NAME}.v1"
     )
+    assert "the authors' weights of multipurpose_cnn_x2 aren't in this" in refused(capsys, "show", f"{NAME}.paper")
     said(capsys, "download", NAME, f"{NAME}.val_v1", "--source", str(site))
     text = said(capsys, "show", NAME)
     for part in (
@@ -128,6 +129,9 @@ def test_clear_without_a_name_leaves_what_was_imported(site: Path, capsys: pytes
     imported = hub.cached_path(NAME, "paper")
     imported.write_bytes(hub.cached_path(NAME, "v1").read_bytes())
     hub.record(NAME, "paper", "research only")
+    said(capsys, "cache", "--clear", f"{NAME}.*")
+    assert [weights.tag for weights in hub.cached()] == ["paper"]
+    assert "the cache has no weights" in refused(capsys, "cache", "--clear", f"{NAME}.v9")
     said(capsys, "cache", "--clear")
     assert [weights.tag for weights in hub.cached()] == ["paper"]
     assert "here, in the cache" in said(capsys, "list", NAME)
@@ -143,7 +147,19 @@ def test_clear_without_a_name_leaves_what_was_imported(site: Path, capsys: pytes
         (["verify", "jsinet_x2"], "this machine knows of no weights jsinet_x2"),
         (["cache", "--clear", "jsinet_x3"], "no model 'jsinet_x3'"),
         (["download", "jsinet_x2", "--source", "s3://bucket"], "mirror s3://bucket is of no known kind"),
+        (["show", "jsinet_x2."], "no model 'jsinet_x2.' in the zoo; leave out the point"),
     ],
 )
 def test_what_cannot_be_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in refused(capsys, *words)
+
+
+def test_a_download_that_is_stopped_ends_in_one_line(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hub_transfer, "fetch", stop)
+    assert main(["download", NAME, "--source", str(site)]) == 130
+    assert capsys.readouterr().err == "stopped\n"

@@ -140,6 +140,14 @@ def test_a_mirror_s_address() -> None:
             zoo.load(NAME, source=wrong)
 
 
+@pytest.mark.parametrize("source", ["https://me:secret@example.org/x", "ftp://me:secret@example.org", "hf://a/b"])
+def test_a_password_in_an_address_is_refused_and_not_printed(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:secret@example.org")
+    with pytest.raises(WeightsError, match="can't hold a user or a password") as caught:
+        hub.address(source)
+    assert "secret" not in str(caught.value)
+
+
 def test_shipped_weights_come_before_the_cache_and_the_cache_before_a_mirror(
     mirror: Mirror, tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +180,26 @@ def test_the_package_s_index_may_name_a_file_of_the_mirror_and_decides_what_it_h
     with pytest.raises(WeightsError, match="is not the published"):
         zoo.load(NAME)
     assert entries[0].tag == "v1"
+
+
+def test_a_mirror_cannot_offer_other_bytes_under_a_name_that_the_package_s_index_has(
+    mirror: Mirror, folder: Path, state: dict[str, Tensor]
+) -> None:
+    put(hub.SHIPPED, ("v1", (folder / FILE).read_bytes()))
+    assert_right(hub.find(NAME, source=mirror.url)[1], folder)  # the same bytes may come from there
+    hub.clear()
+    put(folder, ("v1", weights_bytes(state, {"tag": "v1", "evil": 1})))
+    for name in (NAME, f"{NAME}.v1"):
+        with pytest.raises(WeightsError, match=rf"{mirror.url} offers another {NAME}\.v1 than the package's index has"):
+            zoo.load(name, source=mirror.url)
+    assert FILE not in mirror.requests
+    # One that has got into the cache all the same.
+    hub.cache_folder().mkdir(parents=True, exist_ok=True)
+    hub.cached_path(NAME, "v1").write_bytes((folder / FILE).read_bytes())
+    hub.record(NAME, "v1", "CC0-1.0", source=mirror.url)
+    with pytest.raises(WeightsError, match="is not the published"):
+        zoo.load(NAME, source=mirror.url)
+    assert [wrong != "" for _, _, wrong in hub.verify()] == [False, True]
 
 
 @pytest.mark.parametrize("variable", ["TORCH_HOME", "XDG_CACHE_HOME"])
@@ -287,6 +315,68 @@ def test_an_index_that_cannot_be_had_is_one_clear_error(
     mirror.troubles["index.json"] = [trouble]
     with pytest.raises(WeightsError, match=rf"{mirror.url}/index.json can't be fetched"):
         zoo.load(NAME, source=mirror.url)
+
+
+@pytest.mark.parametrize("length", ["abc", "10, 10", "-5", "9" * 5000])
+def test_a_length_that_is_no_number_promises_nothing(length: str, mirror: Mirror, folder: Path) -> None:
+    mirror.length = length
+    assert_right(hub.find(NAME, source=mirror.url)[1], folder)
+
+
+@pytest.mark.parametrize("trouble", ["slow head", "slow chunk"])
+def test_an_answer_that_never_ends_is_given_up(trouble: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_transfer, "_LATE", 0.3)
+    mirror.troubles[FILE] = [trouble]
+    with pytest.raises(WeightsError, match="tried 4 times: the server's answer takes longer than"):
+        hub.find(NAME, source=mirror.url)
+    assert FILE not in cache_files()
+
+
+def test_a_redirection_that_goes_round_is_one_line(mirror: Mirror) -> None:
+    mirror.troubles["index.json"] = ["round"]
+    with pytest.raises(WeightsError, match="tried 4 times: the server says 302") as caught:
+        zoo.load(NAME, source=mirror.url)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("rank", "message"), [("", ""), ("abc", "RANK=abc, which is no rank; unset RANK")])
+def test_a_rank_that_is_no_number_is_said(
+    rank: str, message: str, mirror: Mirror, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    if not message:
+        assert_right(hub.find(NAME, source=mirror.url)[1], folder)
+        return
+    with pytest.raises(ConfigError, match=message):
+        zoo.load(NAME, source=mirror.url)
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 200_000, b"\xff", b'{"scores": 1}'])
+def test_a_note_that_cannot_be_read_is_named_where_its_weights_are_wanted(
+    content: bytes, mirror: Mirror, folder: Path
+) -> None:
+    path = hub.find(NAME, source=mirror.url)[1]
+    path.with_suffix(".json").write_bytes(content)
+    with pytest.raises(WeightsError, match=rf"{NAME}\.v1\.json can't be read \(it is no note of weights\)"):
+        zoo.load(NAME)
+    with pytest.raises(WeightsError, match="jsinet_x2 has no published weights"):
+        zoo.load("jsinet_x2")
+    assert_right(hub.find(NAME, source=mirror.url)[1], folder)  # which writes the note anew
+    assert hub.find(NAME)[1] == path
+
+
+def test_a_cache_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "weights").write_text("a file stands where the folder should be")
+    with pytest.raises(WeightsError, match=r"weights can't be read \(Not a directory\).*SRITM_HOME"):
+        zoo.load(NAME)
+
+
+def test_an_index_of_the_package_that_is_no_text_is_named() -> None:
+    hub.SHIPPED.mkdir()
+    (hub.SHIPPED / "index.json").write_bytes(b"\xff\xfe\xfd")
+    with pytest.raises(WeightsError, match=r"index\.json is no index of weights \(UnicodeDecodeError"):
+        zoo.load(NAME)
 
 
 def test_without_a_network_the_words_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,6 +533,7 @@ def test_a_poisoned_cache_is_noticed_when_it_is_loaded(harm: str, mirror: Mirror
     [
         ("", "JSONDecodeError"),
         ("[]", "TypeError"),
+        ("[" * 200_000, "nested too deeply"),
         ("{}", "KeyError"),
         ('{"format_version": 2, "weights": []}', " of format 2; update this package"),
         ('{"format_version": 1, "weights": [3]}', "AttributeError"),
@@ -468,6 +559,18 @@ def test_what_is_no_index_is_refused_by_name(text: str, message: str, mirror: Mi
         {"bytes": True},
         {"card": "/etc/passwd"},
         {"license": None},
+        {"license": "MIT\nsecond line"},
+        {"license": "\x1b[31mMIT"},
+        {"note": "\ud800"},
+        {"tag": "v" + "1" * 5000},
+        {"scores": [1]},
+        {"scores": "x"},
+        {"scores": None},
+        {"scores": {"psnr": "40"}},
+        {"scores": {"psnr": float("nan")}},
+        {"scores": {"psnr": True}},
+        {"facts": {"steps": 3}},
+        {"data_card": "one\n\x1b[2Jtwo"},
     ],
 )
 def test_a_line_of_an_index_that_cannot_be_is_refused(change: dict[str, Any], folder: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from datamodules.manifest import Manifest
 from datamodules.shards import Sample, write_shard
 from tests.zoo.evaluation.conftest import SIGNALS, smooth_codes, write_set
 from tests.zoo.mirror import Mirror
-from zoo import hub, publish
+from zoo import hub, publish, runs
 from zoo.cli import main as cli
 from zoo.errors import WeightsError
 from zoo.evaluation.command import main as evaluate
@@ -141,7 +143,8 @@ def test_a_run_is_trained_scored_published_served_and_loaded_by_name(
     )
     assert (run_s["data"]["root"], config["data"]["root"]) == (str(small), "small")  # where it lay is nobody's business
     assert config["model"] == run_s["model"]
-    assert weights.facts["config (SHA-256)"] == sha256_of(trained.with_name("config.yaml"))
+    assert weights.facts["config (SHA-256)"] == sha256_of(site / "jsinet_x2.v1.yaml")
+    assert "parameters" not in weights.facts  # as the model's card has it
     assert str(tmp_path) not in (site / "jsinet_x2.v1.yaml").read_text()
 
 
@@ -233,21 +236,98 @@ def test_a_tag_may_be_judged_on_several_sets_beside_baselines_and_its_note_stand
     assert "trained on  Eight photographs, CC0." in shown
 
 
-def test_frames_that_the_evaluation_has_left_beside_its_scores_are_not_scored_again(
-    site: Path, monkeypatch: pytest.MonkeyPatch
+def test_both_files_are_scored_anew_whatever_lies_beside_the_scores(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scored = []
     score = Scorer.score
     monkeypatch.setattr(Scorer, "score", lambda self, model, frame: scored.append(model) or score(self, model, frame))
     assert run() == 0
-    assert len(scored) == 4  # the stored file's
+    assert len(scored) == 8
     shutil.rmtree("site")
+
+    # Rows and scores that were raised alike agree with each other.
+    rows = [json.loads(line) for line in Path("results/rows-0.jsonl").read_text().splitlines()]
+    content = json.loads(Path("results/scores.json").read_text())
+    (model,) = content["models"]
+    for scores in (*(row["scores"] for row in rows), *(frame["scores"] for frame in model["frames"])):
+        scores["psnr"] += 20
+    model["scores"]["psnr"]["mean"] += 20
+    Path("results/rows-0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("results/scores.json").write_text(json.dumps(content))
+    assert run() == 2
+    assert "doesn't come out again: psnr is" in capsys.readouterr().err
+    assert not site.exists()
+
+
+def test_publications_at_once_all_come_into_the_index_and_none_replaces_another(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = publish._check_again
+
+    def publish_another(*arguments: Any) -> None:
+        monkeypatch.setattr(publish, "_check_again", again)
+        assert run("--tag", other) == 0
+        again(*arguments)
+
+    other = "v2"
+    monkeypatch.setattr(publish, "_check_again", publish_another)
     assert run() == 0
-    assert len(scored) == 4
-    Path("results/rows-0.jsonl").unlink()
-    shutil.rmtree("site")
+    assert [each.tag for each in parse_index((site / "index.json").read_text(), "")] == ["v1", "v2"]
+    other = "v3"
+    monkeypatch.setattr(publish, "_check_again", publish_another)
+    assert run("--tag", "v3") == 2
+    assert f"publish.py: {NAME}.v3 is published already" in capsys.readouterr().err
+
+    holder = "import sys, time, zoo.runs, pathlib; zoo.runs.lock_folder(pathlib.Path('site')); print(); time.sleep(60)"
+    command = [sys.executable, "-c", holder]
+    monkeypatch.setattr(runs, "_PATIENCE", 0.1)
+    root = Path(zoo.__file__).parent.parent
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(root)}) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert run("--tag", "v4") == 2
+        process.kill()
+    assert "publish.py: site is being written by another process" in capsys.readouterr().err
+
+
+def test_a_file_that_a_lost_index_named_is_not_replaced_by_another(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run() == 0
-    assert len(scored) == 4 + 8
+    (site / "index.json").unlink()
+    assert run() == 0  # a publication that was stopped may be repeated
+    (site / "index.json").unlink()
+    before = (site / f"{NAME}.v1.safetensors").read_bytes()
+    torch.manual_seed(1)
+    write_weights(Path("w.safetensors"), zoo.create(NAME).state_dict(), metadata())
+    score("w.safetensors")
+    assert run() == 2
+    assert "has other bytes and isn't in index.json: restore the index" in capsys.readouterr().err
+    assert (site / f"{NAME}.v1.safetensors").read_bytes() == before
+
+
+def test_the_card_is_of_the_network_that_the_file_builds(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = zoo.create("jsinet_x2", subnets=["ir"])
+    facts = metadata("jsinet_x2") | {"args": {"scale": 2, "subnets": ["ir"]}}
+    write_weights(Path("w.safetensors"), net.state_dict(), facts)
+    score("w.safetensors")
+    assert run("--name", "jsinet_x2") == 0
+    monkeypatch.setattr(hub, "SHIPPED", site)
+    capsys.readouterr()
+    assert cli(["show", "jsinet_x2.v1"]) == 0
+    shown, card = capsys.readouterr().out, (site / "jsinet_x2.v1.md").read_text()
+    count = sum(parameter.numel() for parameter in net.parameters())
+    macs = zoo.info("jsinet_x2").weights[0].facts["multiply-adds for a pixel of the output"]
+    assert int(macs.replace(",", "")) < zoo.info("jsinet_x2").macs_per_pixel / 2
+    for text, separator in ((shown, "  "), (card, " | ")):
+        assert f"built with{separator}subnets ['ir']" in text
+        assert f"parameters{separator}{count:,}" in text
+        assert f"reach{separator}11 rows and 11 columns" in text
+        assert macs in text
+    assert "1,454,159" not in card
 
 
 def test_publishing_the_same_weights_gives_the_same_bytes(site: Path) -> None:
@@ -328,6 +408,11 @@ def test_a_number_that_float16_cannot_hold_keeps_its_tensor_in_float32_and_the_c
         (["--scores", "data.md"], "data.md is no scores.json of tools/evaluate.py (JSONDecodeError"),
         (["--license", ""], "--license '' is no SPDX identifier"),
         (["--license", "do what you like"], "is no SPDX identifier"),
+        (["--license", "None"], "--license 'None' is no SPDX identifier"),
+        (["--license", "unknown"], "--license 'unknown' is no SPDX identifier"),
+        (["--note", "\x1b[2J"], "--note or --data-card data.md can't be"),
+        (["-o", "data.md"], "is no folder that can be written to"),
+        (["-o", "data.md/site"], "is no folder that can be written to"),
         (["--data-card", "none.md"], "data card none.md can't be read (No such file"),
         (["--data-card", "empty.md"], "data card empty.md is empty"),
         (["--tag", "paper"], "--tag paper is for the authors' weights, which aren't passed on"),
@@ -370,6 +455,11 @@ def test_scores_of_another_file_or_of_a_part_or_that_do_not_come_out_again_are_r
 
     def set_psnr(content: Any) -> None:
         content["models"][0]["scores"]["psnr"]["mean"] += 0.02
+        for frame in content["models"][0]["frames"]:
+            frame["scores"]["psnr"] += 0.02
+
+    def set_mean(mean: Any) -> Any:
+        return lambda content: content["models"][0]["scores"]["psnr"].update(mean=mean)
 
     assert "has no scores of w.safetensors" in refused(lambda c: c["models"][0].update(sha256="0" * 64))
     assert "not of all" in refused(lambda c: c["data"].update(items=1))
@@ -377,6 +467,17 @@ def test_scores_of_another_file_or_of_a_part_or_that_do_not_come_out_again_are_r
     assert "has no psnr" in refused(lambda c: c["models"][0]["scores"].pop("psnr"))
     assert "no command that can be repeated" in refused(lambda c: c.update(command="python tools/evaluate.py --x"))
     assert "doesn't come out again: psnr is" in refused(set_psnr)
+    assert "contradicts itself: psnr of w.safetensors is 50.0000, its frames have" in refused(set_mean(50.0))
+    assert "isn't a finite number" in refused(set_mean(float("nan")))
+    assert "isn't a finite number" in refused(set_mean("inf"))
+    assert "is no scores.json" in refused(lambda c: c["models"][0]["scores"].update(psnr={}))
+    assert "is no scores.json" in refused(lambda c: c["models"][0].update(frames=[{}]))
+    beside = {**true["models"][0], "label": "bicubic+oracle", "name": "bicubic+oracle", "sha256": None}
+    beside["scores"] = {"psnr": {"mean": 12.0}}
+    assert "contradicts itself: psnr of bicubic+oracle is 12.0000" in refused(lambda c: c["models"].append(beside))
+    path.write_text("[" * 200_000)
+    assert run() == 2
+    assert "is no scores.json of tools/evaluate.py (ValueError: it is nested too deeply)" in capsys.readouterr().err
     path.write_text(json.dumps(true))
     assert run() == 0
 

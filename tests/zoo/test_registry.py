@@ -126,6 +126,8 @@ def test_a_network_loaded_in_another_precision_takes_float32_and_gives_its_own(
         ({"args": {"scale": 2, "blocks": 1}}, "unexpected keyword argument 'blocks'"),
         ({"args": {"scale": 4}}, "jsinet_x2 has scale 2, not 4; use jsinet_x4"),
         ({"args": {"subnets": 5}}, "its args are {'subnets': 5}"),
+        ({"half_precision": 5}, "states no list of types as its half_precision, but 5"),
+        ({"half_precision": None}, "states no list of types as its half_precision, but None"),
     ],
 )
 def test_a_file_that_states_something_else_is_refused(
@@ -136,6 +138,85 @@ def test_a_file_that_states_something_else_is_refused(
     with pytest.raises(zoo.WeightsError, match=message) as caught:
         zoo.load("jsinet_x2", weights=path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [20_000, 10**6, 10**20, 2.5, "8", None, 0, 8])
+def test_arguments_of_a_file_that_its_tensors_do_not_follow_are_refused_before_a_network_is_built(
+    channels: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zoo.nets.deep_sritm import DeepSRITM
+
+    path = tmp_path / "w.safetensors"
+    net = zoo.create("deep_sritm_x2", channels=4)
+    write_weights(path, net.state_dict(), {"args": {"scale": 2, "channels": channels}})
+    built = []
+    start = DeepSRITM.__init__
+
+    def init(self: Any, *args: Any, **arguments: Any) -> None:
+        start(self, *args, **arguments)
+        built.append(next(self.parameters()).device.type)
+
+    monkeypatch.setattr(DeepSRITM, "__init__", init)
+    with pytest.raises(zoo.WeightsError, match=r"w\.safetensors.*(its args are .*channels|has shape)") as caught:
+        zoo.load("deep_sritm_x2", weights=path)
+    assert "\n" not in str(caught.value)
+    assert "cpu" not in built
+
+
+def test_numbers_that_the_type_asked_for_cannot_hold_are_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    big = {key: tensor.clone() for key, tensor in state.items()}
+    big["ir.head.weight"].view(-1)[0] = 1e6
+    write_weights(path, big, {})
+    assert zoo.load("jsinet_x2", weights=path, dtype=torch.bfloat16).half_precision
+    with pytest.raises(zoo.WeightsError, match=r"tensor ir\.head\.weight holds NaN or infinity as float16"):
+        zoo.load("jsinet_x2", weights=path, dtype=torch.float16)
+
+
+def test_the_user_s_default_type_rounds_nothing(state: dict[str, Tensor], tmp_path: Path) -> None:
+    write_weights(tmp_path / "w.safetensors", state, {})
+    expected = zoo.load("jsinet_x2", weights=tmp_path / "w.safetensors")(x := torch.rand(1, 3, 7, 9))
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        loaded = zoo.load("jsinet_x2", weights=tmp_path / "w.safetensors")
+        assert torch.get_default_dtype() == torch.bfloat16
+        assert zoo.create("jsinet_x2").ir.head.weight.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(tensor, state[key]) for key, tensor in loaded.state_dict().items())
+    assert torch.equal(loaded(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "float16"}, r"can't be of dtype 'float16'; use torch\.float16, "),
+        ({"dtype": torch.int8}, r"can't be of dtype torch\.int8"),
+        ({"device": "tpu"}, "device 'tpu' can't be used here"),
+        ({"device": "cuda:99"}, "device 'cuda:99' can't be used here"),
+        ({"device": ""}, "device '' can't be used here"),
+    ],
+)
+def test_a_type_or_device_that_cannot_be_is_one_line(
+    options: dict[str, Any], message: str, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    write_weights(tmp_path / "w.safetensors", state, {})
+    with pytest.raises(zoo.ConfigError, match=message) as caught:
+        zoo.load("jsinet_x2", weights=tmp_path / "w.safetensors", **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tag_that_this_machine_does_not_know_has_no_card() -> None:
+    with pytest.raises(zoo.WeightsError, match=r"knows of no weights jsinet_x2\.v99, but of .*; sritm list"):
+        zoo.info("jsinet_x2.v99")
+    with pytest.raises(zoo.UnknownModelError, match=r"no model 'jsinet_x2\.' in the zoo; leave out the point"):
+        zoo.info("jsinet_x2.")
+
+
+def test_what_is_no_text_is_no_name() -> None:
+    for name in (None, 5, ["jsinet_x2"]):
+        with pytest.raises(zoo.UnknownModelError, match="is no name of a model"):
+            zoo.load(name)  # type: ignore[arg-type]
 
 
 def test_a_file_without_metadata_is_taken_by_any_model_that_it_fits(state: dict[str, Tensor], tmp_path: Path) -> None:

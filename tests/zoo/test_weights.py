@@ -71,6 +71,22 @@ def test_nan_is_refused_with_its_tensor(net: nn.Module, tmp_path: Path) -> None:
         read_weights(path)
 
 
+def test_a_number_that_the_network_s_type_cannot_hold_is_refused_and_nothing_is_copied(net: nn.Module) -> None:
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    state = {key: value.double() + 1 for key, value in before.items()}
+    state["1.bias"][0] = 1e300
+    with pytest.raises(WeightsError, match=r"file: tensor 1\.bias holds NaN or infinity as float32"):
+        load_tensors(net, state, "file")
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("text", ["1" * 5000, "[" * 200_000, "plain"])
+def test_metadata_that_are_no_json_come_as_they_are(net: nn.Module, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(net.state_dict(), path, {"note": text})
+    assert read_weights(path)[1] == {"note": text}
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.float8_e4m3fn])
 def test_tensors_that_are_no_ordinary_floats_are_refused(net: nn.Module, tmp_path: Path, dtype: torch.dtype) -> None:
     path = tmp_path / "w.safetensors"

@@ -14,7 +14,7 @@ import zoo
 from zoo.errors import ConfigError, SignalError, UnknownModelError, WeightsError
 from zoo.evaluation.provenance import source_digest
 from zoo.files import sha256_of
-from zoo.registry import find_weights
+from zoo.registry import card_of, find_weights
 from zoo.signal import HDR10_VIDEO, SDR_VIDEO
 from zoo.weights import WEIGHTS_NAME, read_weights
 
@@ -103,7 +103,7 @@ def _weights_file(path: Path, is_cascade: bool = False) -> Path:
 
 def _scale_of(name: str) -> int | None:
     try:
-        card = zoo.info(name)
+        card = card_of(name)
         of_cascade = re.search(r"_x([124])(?=[@+])", name)
         return card.scale if of_cascade is None else int(of_cascade[1])
     except UnknownModelError as error:
