@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -54,7 +55,8 @@ def encode(path: Path, frames: Iterable[tuple[int, Planes]], video_format: Video
         return _write_planes(path, frames)
     count = 0
     # The encoder gives MP4 decoding times that survive joining; Matroska's don't.
-    with av.open(str(path), "w", format="mp4") as container:
+    exact = mp4_options(geometry.time_base)
+    with av.open(str(path), "w", format="mp4", options=exact) as container:
         stream = container.add_stream(video_format.encoder, rate=geometry.rate, options=dict(video_format.options))
         assert isinstance(stream, av.VideoStream)
         height, width = geometry.size
@@ -82,6 +84,12 @@ def encode(path: Path, frames: Iterable[tuple[int, Planes]], video_format: Video
             count += 1
         container.mux(stream.encode(None))
     return count
+
+
+def mp4_options(time_base: Fraction) -> dict[str, str]:
+    """Options of the MP4 muxer with which a film keeps its first frame's time, which it else rounds to milliseconds."""
+    exact = math.lcm(1000, time_base.denominator)
+    return {"movie_timescale": str(exact if exact < 2**31 else time_base.denominator)}
 
 
 def decode(path: Path, video_format: VideoFormat, geometry: Geometry) -> Iterator[tuple[Fraction, Planes]]:

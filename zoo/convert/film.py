@@ -5,20 +5,22 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import torch
 
 from datamodules.executors import InlineExecutor, open_workers
 from zoo.convert.bars import Bars, find_bars
 from zoo.convert.checking import Checked, check_file
-from zoo.convert.encoding import Geometry
-from zoo.convert.formats import VideoFormat, check_size, video_format
+from zoo.convert.encoding import Geometry, encode
+from zoo.convert.formats import FEWEST_FRAMES, VideoFormat, check_aspect, check_size, video_format
 from zoo.convert.joining import Clip, Companions, find_companions, join
 from zoo.convert.light import LightLevels
 from zoo.convert.looks import looks
@@ -26,10 +28,12 @@ from zoo.convert.parts import Film, Model, Part, Task, cut, finished, make_part,
 from zoo.convert.reading import display_rotation, open_sdr_video
 from zoo.convert.request import Listener, Progress, Report, Request, bytes_text, size_text
 from zoo.convert.work import PartsFolder
-from zoo.errors import ConfigError
+from zoo.errors import ConfigError, DataError
 from zoo.files import UNFINISHED
 
 logger = logging.getLogger(__name__)
+
+_TRIAL_SIZE = (128, 128)
 
 
 def convert_film(request: Request, model: Model, listener: Listener | None = None) -> Report:
@@ -43,6 +47,7 @@ def convert_film(request: Request, model: Model, listener: Listener | None = Non
     numbers = source.span(request.span)
     form = video_format(request.output, request.codec, request.transfer, request.options, len(numbers))
     check_size(form, size, request.output)
+    check_aspect(form, video.sample_aspect, request.output)
     companions = find_companions(request.source, form.container)
     converter = open_converter(model, model.devices[0])  # what is wrong with it is said before any work
     bars = find_bars(source, numbers)
@@ -55,6 +60,8 @@ def convert_film(request: Request, model: Model, listener: Listener | None = Non
         bars=bars,
         origin=origin,
     )
+    if request.options:
+        _try_options(request, film, numbers)
     for note in source.notes:
         logger.info("%s", note)
     folder = PartsFolder(request.output, ".yuv" if form.codec == "raw" else ".mp4")
@@ -74,6 +81,7 @@ def convert_film(request: Request, model: Model, listener: Listener | None = Non
             companions,
             _clip(film, numbers, request),
             display_rotation(video) if video.rotation else 0,
+            film.geometry,
         )
         checked = check_file(temporary, form, film.geometry, film.times(numbers), stated, companions, joined)
         os.replace(temporary, request.output)
@@ -93,6 +101,27 @@ def convert_film(request: Request, model: Model, listener: Listener | None = Non
         notes=[*source.notes, *_notes(companions, bars, form)],
         warnings=figures.warnings(),
     )
+
+
+def _try_options(request: Request, film: Film, numbers: range) -> None:
+    """Write a few small grey frames with the user's options: most that can't work would show after the last part."""
+    form, geometry = film.video_format, replace(film.geometry, size=_TRIAL_SIZE)
+    height, width = _TRIAL_SIZE
+    luma = np.full(_TRIAL_SIZE, 512, np.uint16)
+    chroma = luma if form.layout == "444" else luma[: height // 2, : width // 2]
+    times = film.times(numbers[:FEWEST_FRAMES])
+    nothing = Companions((), (), 0)
+    stated = (1000, 100) if form.has_light_levels else None
+    with tempfile.TemporaryDirectory() as folder:
+        part, joined = Path(folder) / "part", Path(folder) / "joined"
+        try:
+            encode(part, [(shown, (luma, chroma, chroma)) for shown in times], form, geometry)
+            done = join([part], joined, form, stated, request.source, nothing, Clip(), 0, geometry)
+            check_file(joined, form, geometry, times, stated, nothing, done)
+        except (DataError, OverflowError, ValueError, av.FFmpegError) as error:
+            given = ", ".join(f"{key}={value}" for key, value in request.options.items())
+            reason = getattr(error, "strerror", None) or str(error).replace(f"{joined}: ", "")
+            raise ConfigError(f"--encoder {given}: a trial with a few frames fails ({reason})") from error
 
 
 def _make(tasks: list[Task], request: Request, listener: Listener | None) -> tuple[list[Part], int]:

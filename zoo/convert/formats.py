@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -165,4 +166,17 @@ def check_size(video_format: VideoFormat, size: tuple[int, int], output: Path) -
     if video_format.codec == "av1" and (min(size) < 64 or max(size) > 16384):
         raise ConfigError(
             f"{output}: SVT-AV1 takes sides of 64 to 16384 pixels, not {width}x{height}; take --codec ffv1"
+        )
+
+
+def check_aspect(video_format: VideoFormat, sample_aspect: Fraction, output: Path) -> None:
+    """Refuse pixels whose shape the file couldn't state.
+
+    Raises:
+        ConfigError: they aren't square, the codec doesn't state it, and for Matroska PyAV can't.
+    """
+    if sample_aspect != 1 and video_format.container == "matroska" and video_format.codec != "hevc":
+        raise ConfigError(
+            f"{output}: {video_format.codec} in .mkv can't say that pixels are {sample_aspect.numerator}:"
+            f"{sample_aspect.denominator}; write .mp4, or take --codec hevc"
         )

@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 
+from zoo.convert.encoding import Geometry, mp4_options
 from zoo.convert.formats import VideoFormat
 from zoo.convert.hdr10 import Template, set_light_levels
 from zoo.errors import DataError
@@ -96,6 +97,7 @@ def join(
     companions: Companions,
     clip: Clip,
     rotation: int,
+    geometry: Geometry,
 ) -> Joined:
     """Write the file.
 
@@ -108,6 +110,7 @@ def join(
         companions: what is copied from it.
         clip: of the input.
         rotation: degrees to the left that players turn the picture by.
+        geometry: of the parts.
 
     Raises:
         DataError: a light level message of a key frame is missing.
@@ -119,7 +122,7 @@ def join(
                 with part.open("rb") as planes:
                     shutil.copyfileobj(planes, file, 1 << 22)
         return Joined(0, (), 0)
-    options = {"movflags": "+faststart"} if video_format.container == "mp4" else {}
+    options = {"movflags": "+faststart", **mp4_options(geometry.time_base)} if video_format.container == "mp4" else {}
     with ExitStack() as stack:
         opened = stack.enter_context(av.open(str(source), metadata_errors="replace"))
         container = stack.enter_context(av.open(str(output), "w", format=video_format.container, options=options))
@@ -130,6 +133,7 @@ def join(
         if levels is not None and template.codec_context.extradata:
             header, _ = set_light_levels(template.codec_context.extradata, video_format.codec, levels)
             picture.codec_context.extradata = header
+        picture.codec_context.sample_aspect_ratio = geometry.sample_aspect  # which AV1 and FFV1 themselves don't state
         if video_format.tag is not None:
             picture.codec_context.codec_tag = video_format.tag
         if rotation:
@@ -189,6 +193,7 @@ def _copy_metadata(opened: Any, container: Any, clip: Clip) -> None:
 def _pictures(
     parts: Sequence[Path], video_format: VideoFormat, levels: tuple[int, int] | None, count: _Counter
 ) -> Iterator[tuple[Fraction, None, Any]]:
+    times = _decoding_times(parts)
     for part in parts:
         with av.open(str(part)) as container:
             stream = container.streams.video[0]
@@ -196,6 +201,7 @@ def _pictures(
                 if not packet.size:  # the end of the stream; dts None isn't
                     continue
                 count.frames += 1
+                packet.dts = int(next(times) / packet.time_base)
                 if packet.is_keyframe:
                     count.keys += 1
                     if levels is not None:
@@ -204,6 +210,25 @@ def _pictures(
                             packet.update(data)
                             count.messages += messages
                 yield _when(packet), None, packet
+
+
+def _decoding_times(parts: Sequence[Path]) -> Iterator[Fraction]:
+    """When packets are decoded, in seconds, in their order: rising over the whole film, and never after they are shown.
+
+    An encoder counts these back from a part's first frame by its own next ones, so that where frames are missing behind
+    a joint its times begin before the last part's end. These are the times of showing in their order instead, later by
+    as many frames as a packet comes before its turn at the most.
+    """
+    shown: list[Fraction] = []
+    for part in parts:
+        with av.open(str(part)) as container:
+            packets: Iterator[Any] = container.demux(container.streams.video[0])
+            shown += [packet.pts * packet.time_base for packet in packets if packet.size]
+    order = sorted(shown)
+    rank = {time: number for number, time in enumerate(order)}
+    delay = max((number - rank[time] for number, time in enumerate(shown)), default=0)
+    before = [2 * order[0] - order[number] for number in range(delay, 0, -1)]
+    return iter([*before, *order][: len(order)])
 
 
 def _others(opened: Any, streams: Sequence[int], clip: Clip) -> Iterator[tuple[Fraction, int, Any]]:
@@ -218,6 +243,10 @@ def _others(opened: Any, streams: Sequence[int], clip: Clip) -> Iterator[tuple[F
             continue
         if clip.stop is not None and begin >= clip.stop:
             continue
+        if packet.stream.type == "subtitle" and packet.duration:  # what is left of it; a tone can't be cut so
+            begin, end = max(begin, clip.start), min(end, clip.stop or end)
+            packet.pts = packet.dts = round(begin / packet.time_base)
+            packet.duration = round((end - begin) / packet.time_base)
         if clip.start:
             shift = round(clip.start / packet.time_base)
             packet.pts -= shift

@@ -26,6 +26,7 @@ _SD_625 = Tags(5, 6, 5, False)
 _SD_525 = Tags(6, 6, 6, False)
 _BT2020_MATRIX = 9
 _DOLBY_VISION = ("DOVI_METADATA", "DOVI_RPU_BUFFER")
+_HDR10 = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,7 @@ def open_sdr_video(path: Path, stated: Signal | None = None) -> SDRVideo:
         DataError: it can't be read as video, is interlaced, HDR or Dolby Vision, or has tags that aren't known.
     """
     video = open_video(path, any_aspect=True)
-    _refuse_dolby_vision(path)
+    _refuse_hdr_messages(path, "transfer" in video.tags.unspecified and stated is None)
     notes = []
     if stated is not None:
         signal = video_signal(video, stated, "--signal")
@@ -132,13 +133,20 @@ def _rule_of_players(video: VideoFile) -> Tags:
     return _SD_625 if height > 480 else _SD_525
 
 
-def _refuse_dolby_vision(path: Path) -> None:
+def _refuse_hdr_messages(path: Path, untagged: bool) -> None:
     with av.open(str(path), metadata_errors="replace") as container:
         frame = next(container.decode(video=0))
         assert isinstance(frame, av.VideoFrame)
         try:
-            found = any(frame.side_data.get(kind) is not None for kind in _DOLBY_VISION)
+            dolby, hdr10 = (
+                any(frame.side_data.get(kind) is not None for kind in kinds) for kinds in (_DOLBY_VISION, _HDR10)
+            )
         except ValueError:  # PyAV meets a kind of side data that it doesn't know
             return
-    if found:
+    if dolby:
         raise DataError(f"{path}: is Dolby Vision, which is HDR already; play it as it is, or give the SDR version")
+    if hdr10 and untagged:
+        raise DataError(
+            f"{path}: doesn't say its transfer, but light levels of HDR10: it is HDR already, most likely; if it is "
+            "SDR, say so with --signal"
+        )

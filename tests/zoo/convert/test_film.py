@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from datamodules.sources.video_file import open_video
 from tests.datamodules.sources.video_files import SDR, UNTAGGED, textured, write_video
 from tests.zoo.convert.clips import audio_packets, decoded, hevc_messages, mp4_box, sdr_frames, write_film
 from zoo.color import decode, quantize, upsample_chroma
+from zoo.convert.hdr10 import x265_parameters
 from zoo.convert.job import convert
 from zoo.convert.light import LightMeter
 from zoo.convert.parts import cut
@@ -136,6 +138,59 @@ def test_variable_rate_rotation_and_pixel_aspect_are_kept(tmp_path: Path) -> Non
         assert (video.rotation, video.sample_aspect, video.coded_size) == (1, Fraction(16, 11), (96, 128))
 
 
+@pytest.mark.parametrize(("codec", "ending"), [("hevc", "mp4"), ("hevc", "mkv"), ("av1", "mp4"), ("av1", "mkv")])
+def test_frames_may_be_missing_anywhere_also_at_the_joints(codec: str, ending: str, tmp_path: Path) -> None:
+    # x265 counts decoding times back from a part's first frame by its own next ones.
+    options = {"x265-params": "pools=1:frame-threads=1:bframes=3:b-adapt=0"} if codec == "hevc" else {}
+    rng = np.random.default_rng(1)
+    steps = (
+        [33] * 24 + [66, 33, 33, 500, 33, 33, 33, 16, 66, 66, 16, 16] + [int(step) for step in rng.integers(1, 200, 24)]
+    )
+    times = np.cumsum([0, *steps]).tolist()
+    frames = sdr_frames(len(times))
+    film = write_video(tmp_path / "phone.mp4", frames, "yuv420p", SDR, "libx264", times, {"qp": "0", "g": "6"})
+    output = tmp_path / f"out.{ending}"
+    convert(Request(film, output, MODEL, codec=codec, options=options, part_frames=6))
+    assert decoded(output)[0] == [Fraction(time, 1000) for time in times]
+    with av.open(str(output)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    if ending == "mp4":  # Matroska has no decoding times
+        decoding = [packet.dts for packet in packets]
+        assert all(first < second for first, second in itertools.pairwise(decoding))
+        assert all(packet.dts <= packet.pts for packet in packets)
+
+
+@pytest.mark.parametrize(
+    ("codec", "ending"), [("hevc", "mp4"), ("hevc", "mkv"), ("av1", "mp4"), ("av1", "mkv"), ("ffv1", "mp4")]
+)
+def test_a_start_between_milliseconds_and_the_shape_of_pixels_are_kept(codec: str, ending: str, tmp_path: Path) -> None:
+    shape = Fraction(16, 15)
+    options = {"bf": "0", "g": "3"}
+    silent = write_video(
+        tmp_path / "a.mkv", sdr_frames(6), "yuv420p", SDR, "libx264", None, options, sample_aspect_ratio=shape
+    )
+    with av.open(str(silent)) as source, av.open(str(tmp_path / "a.ts"), "w") as stream:
+        copied = stream.add_stream_from_template(source.streams.video[0], opaque=True)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.time_base = Fraction(1, 90000)
+                packet.pts = packet.dts = 90 * packet.pts + 127_920
+                packet.stream = copied
+                stream.mux(packet)
+    output = tmp_path / f"out.{ending}"
+    if (codec, ending) == ("av1", "mkv"):
+        with pytest.raises(ConfigError, match=r"can't say that pixels are 16:15; write .mp4"):
+            convert(Request(tmp_path / "a.ts", output, MODEL, codec=codec))
+        return
+    convert(Request(tmp_path / "a.ts", output, MODEL, codec=codec, part_frames=3))
+    with av.open(str(output)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == shape
+    shown, wanted = decoded(output)[0], decoded(tmp_path / "a.ts")[0]
+    assert 1000 % wanted[0].denominator
+    offset = 0 if ending == "mp4" else shown[0] - wanted[0]  # Matroska counts milliseconds
+    assert [time - offset for time in shown] == pytest.approx(wanted, abs=0 if ending == "mp4" else 1e-3)
+
+
 def test_a_range_starts_at_its_own_zero_with_its_own_sound(film: Path, tmp_path: Path) -> None:
     output = tmp_path / "range.mp4"
     report = convert(Request(film, output, MODEL, codec="ffv1", span=(0.16, 0.32)))
@@ -148,6 +203,42 @@ def test_a_range_starts_at_its_own_zero_with_its_own_sound(film: Path, tmp_path:
     sound = audio_packets(output)
     assert 0.15 < sum(1024 / 48000 for _ in sound) < 0.21
     assert -0.022 < float(sound[0][0]) < 0.022
+
+
+def test_a_range_that_starts_inside_a_subtitle_has_the_rest_of_it(film: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.srt").write_text(
+        "1\n00:00:00,040 --> 00:00:00,220\nfirst\n\n2\n00:00:00,280 --> 00:00:00,400\nsecond\n"
+    )
+    with (
+        av.open(str(film)) as pictures,
+        av.open(str(tmp_path / "a.srt")) as text,
+        av.open(str(tmp_path / "a.mkv"), "w") as container,
+    ):
+        sources = (pictures.streams.video[0], text.streams.subtitles[0])
+        copied = [container.add_stream_from_template(source, opaque=True) for source in sources]
+        for source, stream, target in zip((pictures, text), sources, copied, strict=True):
+            for packet in source.demux(stream):
+                if packet.size:
+                    packet.stream = target
+                    container.mux(packet)
+    output = tmp_path / "out.mkv"
+    convert(Request(tmp_path / "a.mkv", output, MODEL, options=FAST, span=(0.16, 0.36)))
+    assert decoded(output)[0] == [Fraction(n, 25) for n in range(5)]
+    with av.open(str(output)) as container:
+        base = container.streams.subtitles[0].time_base
+        cues = [(float(p.pts * base), float(p.duration * base)) for p in container.demux(subtitles=0) if p.size]
+    assert cues == [pytest.approx((0, 0.06)), pytest.approx((0.12, 0.08))]
+
+
+def test_hdr10_without_tags_is_refused(tmp_path: Path) -> None:
+    params = ":".join(["log-level=none", *x265_parameters()])
+    path = write_video(
+        tmp_path / "a.mp4", textured(4, (48, 64)), "yuv420p10le", UNTAGGED, "libx265", options={"x265-params": params}
+    )
+    with pytest.raises(DataError, match=r"light levels of HDR10.*--signal"):
+        convert(Request(path, tmp_path / "out.mkv", MODEL, codec="ffv1"))
+    stated = Signal("bt709", "bt1886", "ycbcr709", "narrow", 10)
+    convert(Request(path, tmp_path / "out.mkv", MODEL, codec="ffv1", signal=stated))
 
 
 def test_untagged_film_follows_the_rule_of_players_and_says_so(tmp_path: Path) -> None:
@@ -338,6 +429,28 @@ def test_a_preview_is_written_beside_the_output_first(film: Path, tmp_path: Path
     convert(Request(film, tmp_path / "out.mkv", MODEL, codec="ffv1", preview=True))
     assert (tmp_path / "out.mkv").is_file()
     assert (tmp_path / "out.preview.png").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("hevc", {"x265-params": "max-cll=500,100"}),
+        ("hevc", {"x265-params": "colormatrix=bt709"}),
+        ("hevc", {"color_range": "pc"}),
+        ("hevc", {"pixel_format": "yuv420p"}),
+        ("hevc", {"time_base": "1/5"}),
+        ("av1", {"crf": "99"}),
+        ("av1", {"preset": "99"}),
+        ("av1", {"svtav1-params": "content-light=5,5"}),
+    ],
+)
+def test_options_that_cannot_work_are_refused_before_any_work(
+    codec: str, options: dict[str, str], film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.convert.film.make_part", lambda *_: pytest.fail("work was begun"))
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        convert(Request(film, tmp_path / "out.mp4", MODEL, codec=codec, options=options))
+    assert not list(tmp_path.iterdir())
 
 
 def test_odd_sides_are_refused_for_hevc_and_taken_by_ffv1(tmp_path: Path) -> None:
