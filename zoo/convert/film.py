@@ -98,7 +98,7 @@ def convert_film(request: Request, model: Model, listener: Listener | None = Non
         seconds=time.monotonic() - start,
         levels=stated,
         looks=asdict(figures),
-        notes=[*source.notes, *_notes(companions, bars, form)],
+        notes=[*source.notes, *_notes(companions, joined.chapters, bars, form)],
         warnings=figures.warnings(),
     )
 
@@ -110,7 +110,7 @@ def _try_options(request: Request, film: Film, numbers: range) -> None:
     luma = np.full(_TRIAL_SIZE, 512, np.uint16)
     chroma = luma if form.layout == "444" else luma[: height // 2, : width // 2]
     times = film.times(numbers[:FEWEST_FRAMES])
-    nothing = Companions((), (), 0)
+    nothing = Companions()
     stated = (1000, 100) if form.has_light_levels else None
     with tempfile.TemporaryDirectory() as folder:
         part, joined = Path(folder) / "part", Path(folder) / "joined"
@@ -205,12 +205,10 @@ def _written(form: VideoFormat, size: tuple[int, int], checked: Checked) -> str:
     return f"{size_text(size)}, {names[form.codec]}, {kind}, {checked.frames} frames, {bytes_text(checked.bytes)}"
 
 
-def _notes(companions: Companions, bars: Bars, form: VideoFormat) -> list[str]:
+def _notes(companions: Companions, chapters: int, bars: Bars, form: VideoFormat) -> list[str]:
     lines = list(companions.left_out)
-    if companions.streams:
-        lines.append(
-            f"copied: {len(companions.streams)} streams of sound and subtitles, {companions.chapters} chapters"
-        )
+    if companions.streams or chapters:
+        lines.append(f"copied: {len(companions.streams)} streams of sound and subtitles, {chapters} chapters")
     if any(bars):
         lines.append("bars are written black: {} rows above, {} below, {} columns left, {} right".format(*bars))
     if form.codec == "raw":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from zoo.convert.film import check_output, convert_film
@@ -40,6 +42,9 @@ def convert(request: Request, listener: Listener | None = None) -> Report:
     Example:
         >>> convert(Request(Path("clip.mp4"), Path("clip-hdr.mp4"), "bicubic+bt2446c"))
     """
+    # FFmpeg takes what stands before a colon for a protocol.
+    if any(":" in str(path) for path in (request.source, request.output)):
+        request = replace(request, source=request.source.absolute(), output=request.output.absolute())
     _check(request)
     source = request.source
     if source.is_dir():

@@ -30,12 +30,10 @@ class Companions:
     Attributes:
         streams: indices of the input's streams that are copied, audio and subtitles.
         left_out: a line for each that can't be.
-        chapters: how many there are.
     """
 
-    streams: tuple[int, ...]
-    left_out: tuple[str, ...]
-    chapters: int
+    streams: tuple[int, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,13 @@ class Joined:
         frames: packets of the picture.
         packets: of each further stream, in the order of ``Companions.streams``.
         messages: light level messages that were filled in.
+        chapters: that lie in what was converted.
     """
 
     frames: int
     packets: tuple[int, ...]
     messages: int
+    chapters: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ def find_companions(source: Path, container: str) -> Companions:
     """
     kept, left_out = [], []
     with av.open(str(source), metadata_errors="replace") as opened:
-        chapters = len(opened.chapters()) if container != "yuv" else 0
+        picture = opened.streams.video[0]
         for stream in opened.streams:
-            if stream.type == "video":
+            if stream.index == picture.index:
                 continue
             name = stream.codec_context.codec.canonical_name if stream.codec_context is not None else "no codec"
             if stream.type in ("audio", "subtitle") and container != "yuv" and _fits(stream, container):
@@ -85,7 +85,9 @@ def find_companions(source: Path, container: str) -> Companions:
             elif stream.type in ("audio", "subtitle"):
                 other = "" if container != "mp4" else "; .mkv may take it"
                 left_out.append(f"{stream.type} stream {stream.index} ({name}) doesn't go into the output{other}")
-    return Companions(tuple(kept), tuple(left_out), chapters)
+            else:
+                left_out.append(f"{stream.type} stream {stream.index} ({name}) isn't copied")
+    return Companions(tuple(kept), tuple(left_out))
 
 
 def join(
@@ -138,7 +140,9 @@ def join(
             picture.codec_context.codec_tag = video_format.tag
         if rotation:
             picture.set_display_rotation(rotation)
-        _copy_metadata(opened, container, clip)
+        chapters = _copy_metadata(opened, container, clip)
+        own = opened.streams.video[0].metadata
+        picture.metadata.update({key: own[key] for key in ("title", "language") if key in own})
         copied = {}
         for index in companions.streams:
             stream = opened.streams[index]
@@ -155,7 +159,7 @@ def join(
                 packets[origin] += 1
     if levels is not None and video_format.codec in ("hevc", "av1") and count.messages < count.keys:
         raise DataError(f"{output}: {count.messages} light level messages for {count.keys} key frames; leave hdr10 on")
-    return Joined(count.frames, tuple(packets.values()), count.messages)
+    return Joined(count.frames, tuple(packets.values()), count.messages, chapters)
 
 
 @dataclass
@@ -175,7 +179,8 @@ def _fits(stream: Any, container: str) -> bool:
     return True
 
 
-def _copy_metadata(opened: Any, container: Any, clip: Clip) -> None:
+def _copy_metadata(opened: Any, container: Any, clip: Clip) -> int:
+    """Copy what the file says of itself, and its chapters, of which there were so many."""
     container.metadata.update({key: text for key, text in opened.metadata.items() if key.lower() not in _OWN_METADATA})
     chapters = []
     for chapter in opened.chapters():
@@ -188,6 +193,7 @@ def _copy_metadata(opened: Any, container: Any, clip: Clip) -> None:
             chapters.append({**chapter, **times})
     if chapters:
         container.set_chapters(chapters)
+    return len(chapters)
 
 
 def _pictures(

@@ -97,7 +97,7 @@ def open_sdr_video(path: Path, stated: Signal | None = None) -> SDRVideo:
         DataError: it can't be read as video, is interlaced, HDR or Dolby Vision, or has tags that aren't known.
     """
     video = open_video(path, any_aspect=True)
-    _refuse_hdr_messages(path, "transfer" in video.tags.unspecified and stated is None)
+    _refuse_what_tags_hide(path, "transfer" in video.tags.unspecified and stated is None)
     notes = []
     if stated is not None:
         signal = video_signal(video, stated, "--signal")
@@ -133,8 +133,10 @@ def _rule_of_players(video: VideoFile) -> Tags:
     return _SD_625 if height > 480 else _SD_525
 
 
-def _refuse_hdr_messages(path: Path, untagged: bool) -> None:
+def _refuse_what_tags_hide(path: Path, untagged: bool) -> None:
     with av.open(str(path), metadata_errors="replace") as container:
+        if container.streams.video[0].metadata.get("alpha_mode") == "1":  # of VP8 and VP9, beside the picture
+            raise DataError(f"{path}: is transparent in parts; put it on a background first")
         frame = next(container.decode(video=0))
         assert isinstance(frame, av.VideoFrame)
         try:

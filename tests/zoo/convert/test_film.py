@@ -230,6 +230,31 @@ def test_a_range_that_starts_inside_a_subtitle_has_the_rest_of_it(film: Path, tm
     assert cues == [pytest.approx((0, 0.06)), pytest.approx((0.12, 0.08))]
 
 
+def test_what_is_not_copied_is_said_and_names_may_hold_colons(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with av.open(str(film)) as source, av.open(str(tmp_path / "12:30 a.mkv"), "w") as container:
+        copied = [container.add_stream_from_template(source.streams.video[0], opaque=True) for _ in range(2)]
+        copied[0].metadata["title"] = "the left eye"
+        for packet in source.demux(video=0):
+            if packet.size:
+                pts, dts = packet.pts, packet.dts
+                for stream in copied:
+                    packet.stream, packet.pts, packet.dts = stream, pts, dts
+                    container.mux(packet)
+                    packet.time_base = source.streams.video[0].time_base
+    monkeypatch.chdir(tmp_path)
+    report = convert(Request(Path("12:30 a.mkv"), Path("12:31 a.mkv"), MODEL, options=FAST))
+    assert any(note.startswith("video stream 1 (h264) isn't copied") for note in report.notes)
+    with av.open(str(tmp_path / "12:31 a.mkv")) as container:
+        assert container.streams.video[0].metadata["title"] == "the left eye"
+
+
+def test_chapters_of_a_range_are_counted(film: Path, tmp_path: Path) -> None:
+    report = convert(Request(film, tmp_path / "out.mkv", MODEL, options=FAST, span=(0, 0.16)))
+    assert "copied: 1 streams of sound and subtitles, 1 chapters" in report.notes
+
+
 def test_hdr10_without_tags_is_refused(tmp_path: Path) -> None:
     params = ":".join(["log-level=none", *x265_parameters()])
     path = write_video(
