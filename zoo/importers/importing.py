@@ -19,7 +19,7 @@ from zoo.hub import IMPORTED, cached_path, record
 from zoo.importers.matconvnet import read_dagnn
 from zoo.importers.parts import DISCRIMINATORS, MATCONVNET, TENSORFLOW, Part, check_parts, expected_parts, our_tensors
 from zoo.importers.tensorflow import Variable, index_path, read_checkpoint
-from zoo.registry import Card, info
+from zoo.registry import Card, card_of
 from zoo.weights import write_weights
 
 # What the authors' repositories say, by where they lie.
@@ -89,7 +89,7 @@ def import_weights(source: str | os.PathLike[str], name: str, output: str | os.P
         UnknownModelError: no such model.
         WeightsError: the source can't be read, is damaged, or isn't ``name``'s; see ``check_parts``.
     """
-    card = info(name)
+    card = card_of(name)
     if name not in MATCONVNET + TENSORFLOW:
         released = ", ".join(MATCONVNET + TENSORFLOW)
         raise WeightsError(f"the authors released no weights of {name}; what can be imported: {released}")

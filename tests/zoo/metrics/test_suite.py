@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,8 @@ def score_share(rank: int, folder: str, preds: Tensor, target: Tensor) -> None:
     suite.update(preds[part], target[part])
     figures = {name: figure.item() for name, figure in suite.compute().items()}
     Path(folder, f"{rank}.json").write_text(json.dumps(figures))
-    dist.destroy_process_group()
+    dist.barrier()
+    os._exit(0)  # without the teardown of gloo's threads, which aborts once in many runs
 
 
 def test_two_ranks_with_unequal_shares_give_one_ranks_figures(tmp_path: Path, target: Tensor, preds: Tensor) -> None:
