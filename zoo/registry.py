@@ -257,8 +257,8 @@ def load(
         if not isinstance(stated, list):
             raise WeightsError(f"{weights} states no list of types as its half_precision, but {stated!r:.200}")
         net.half_precision = tuple(kind for kind in net.half_precision if _name(kind) in stated)
-    net.to(dtype=dtype or torch.float32)
-    check_finite(net.state_dict(), weights)
+    if dtype is not None:
+        check_finite(net.to(dtype).state_dict(), weights)
     net.to(device=device, memory_format=memory_format)
     return net.eval()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datamodules.grading import given_code_units, reduce_sdr
 from zoo.color import luma
-from zoo.evaluation.conditions import Flicker, grey_chart, grey_light, grey_shift, white_light
+from zoo.evaluation.conditions import Flicker, above_black, grey_chart, grey_light, grey_shift, white_light
 from zoo.signal import SDR_VIDEO, Signal
 
 FLICKER_LIMIT = 1.0
@@ -35,7 +35,7 @@ class Looks:
         flicker: change of the mean Y' beyond what the input's levels explain, 10-bit codes from frame to frame.
         input_change: the change that they explain.
         white: mean luminance where the input is white (luma 235 and above), cd/m².
-        grey_shift: of the network's greys, the furthest from neutral, delta E ITP.
+        grey_shift: of the network's greys above black, the furthest from neutral, delta E ITP.
         black: luminance of the network's black, cd/m².
         grey_white: luminance of the network's white on the chart of greys, cd/m².
     """
@@ -145,7 +145,7 @@ def looks(net: Any, parts: Iterable[dict[str, Any]]) -> Looks:
         flicker=sums.flicker / sums.pairs if sums.pairs else None,
         input_change=sums.input_change / sums.pairs if sums.pairs else None,
         white=sums.white / sums.white_pixels if sums.white_pixels else None,
-        grey_shift=float(grey_shift(light).max()),
+        grey_shift=max(above_black(grey_shift(light).tolist())),
         black=float(luminance[0]),
         grey_white=float(luminance[-1]),
     )

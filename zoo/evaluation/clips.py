@@ -24,6 +24,7 @@ from zoo.errors import ConfigError, DataError
 from zoo.evaluation.conditions import (
     GREYS,
     Flicker,
+    above_black,
     code_shares,
     gamut_shares,
     grey_chart,
@@ -311,8 +312,7 @@ def clips_text(report: ClipReport) -> str:
 
 
 def _mean_and_most(chart: GreyChart) -> tuple[float, float]:
-    """Shift of the greys above black, whose hue nobody sees."""
-    shifts = chart.shift[1:]
+    shifts = above_black(chart.shift)
     return sum(shifts) / len(shifts), max(shifts)
 
 

@@ -6,6 +6,7 @@ Convention: ``sdr`` is ``(3, h, w)``, code / 255 on ``SDR_VIDEO``; ``preds`` ``(
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -147,6 +148,11 @@ def grey_shift(light: Tensor) -> Tensor:
     """
     _, ct, cp = light_to_ictcp(light[:, None])[:, 0]
     return _DELTA_E_ITP * (ct.square() / 4 + cp.square()).sqrt()
+
+
+def above_black(shifts: Sequence[float]) -> Sequence[float]:
+    """Shifts of the chart's greys but black's, whose hue nobody sees, however large delta E ITP makes it."""
+    return shifts[1:]
 
 
 class Flicker:

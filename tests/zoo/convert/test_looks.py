@@ -47,6 +47,16 @@ def test_a_good_converter_gives_no_warning() -> None:
     assert figures.warnings() == []
 
 
+def test_the_hue_of_black_counts_for_nothing() -> None:
+    class TintedBlack(Painter):
+        def forward(self, x: Tensor) -> Tensor:
+            hdr = super().forward(x)
+            blue = encode(torch.tensor([0.0, 0.0, 0.08])[None, :, None, None].expand_as(hdr), HDR10_VIDEO)
+            return torch.where(x[:, :1] * 255 < 16.5, blue, hdr)
+
+    assert looks(TintedBlack(203), []).warnings() == looks(Painter(203), []).warnings() == []
+
+
 def test_light_that_changes_while_the_input_stands_still_is_flicker() -> None:
     figures = looks(Painter(203), [watched(Painter(203), [100] * 4, [1, 1.2, 1, 1.2])])
     assert figures.flicker is not None
