@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datamodules.progress import ProgressHandler
-from zoo.errors import ZooError
+from zoo.errors import ZooError, one_line
 from zoo.hub import SHIPPED
 from zoo.publish import publish
 
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.note,
         )
     except (ZooError, OSError) as error:
-        print(f"publish.py: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"publish.py: {one_line(error)}", file=sys.stderr)
         return 2
     print(f"{done.path}: {done.weights.bytes:,} bytes, {done.stored}")
     for scored in done.sets:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zoo import hub
-from zoo.errors import WeightsError, ZooError
+from zoo.errors import WeightsError, ZooError, one_line
 from zoo.hub_index import Weights
 from zoo.registry import Card, card_of, citation, find_weights, info, list_models
 from zoo.run_page import write_page
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text, status = _answer(options)
         print(text)
     except (ZooError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

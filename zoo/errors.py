@@ -6,6 +6,11 @@ Commands print the line and exit with status 2; Python callers can catch the cla
 from __future__ import annotations
 
 
+def one_line(error: object) -> str:
+    """What an error or a text says, on one line; an error's type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class ZooError(Exception):
     """Base of every error that a user can mend."""
 

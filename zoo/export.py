@@ -28,7 +28,7 @@ from torch import Tensor, nn
 import zoo
 from zoo import hub
 from zoo.convert.tiling import free_memory
-from zoo.errors import ConfigError, ZooError
+from zoo.errors import ConfigError, ZooError, one_line
 from zoo.files import sha256_of
 from zoo.registry import card_of, find_weights
 from zoo.signal import Signal
@@ -337,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.name, path, format, options.weights, options.half, options.untrained, options.check_sizes
         )
     except (ZooError, OSError) as error:
-        print(f"export.py: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"export.py: {one_line(error)}", file=sys.stderr)
         return 2
     print(f"{path}: {path.stat().st_size:,} bytes; off the network in float32, in 10-bit codes:")
     print("     input    largest       mean  within  seconds    eager")

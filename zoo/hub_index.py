@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from zoo.errors import WeightsError
+from zoo.errors import WeightsError, one_line
 from zoo.files import parse_json
 
 INDEX_NAME = "index.json"
@@ -108,7 +108,7 @@ def parse_index(text: str | bytes, where: object) -> list[Weights]:
         if len({entry.full_name for entry in entries}) < len(entries):
             raise ValueError("a name stands in it twice")
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = one_line(f"{type(error).__name__}: {error}")[:200]
         raise WeightsError(f"{where} is no index of weights ({reason})") from error
     return entries
 

@@ -24,7 +24,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
-from zoo.errors import WeightsError
+from zoo.errors import WeightsError, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -303,4 +303,4 @@ def _with_retries(url: str, attempt: Callable[[], T]) -> T:
 
 def _line(error: Exception) -> str:
     """What an error says, in a line: parts of it are the server's words."""
-    return "".join(c for c in " ".join(str(error).split()) if c.isprintable())
+    return "".join(c for c in one_line(error) if c.isprintable())

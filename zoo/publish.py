@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.convert.tiling import bytes_taken
-from zoo.errors import ConfigError, WeightsError
+from zoo.errors import ConfigError, WeightsError, one_line
 from zoo.evaluation.command import parser, request_from
 from zoo.evaluation.report import DEFAULT_METRICS, Evaluation, ModelResult, Request, evaluate
 from zoo.evaluation.sets import VAL_V1
@@ -218,7 +218,7 @@ def _scored(path: Path, name: str, weights: Path) -> _Given:
             _check_means(each, path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ConfigError(
-            f"{path} is no scores.json of tools/evaluate.py ({type(error).__name__}: {' '.join(str(error).split())})"
+            f"{path} is no scores.json of tools/evaluate.py ({type(error).__name__}: {one_line(error)})"
         ) from error
     digest = sha256_of(weights)
     if digest not in models:

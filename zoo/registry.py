@@ -16,7 +16,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from zoo import hub
-from zoo.errors import ConfigError, UnknownModelError, WeightsError
+from zoo.errors import ConfigError, UnknownModelError, WeightsError, one_line
 from zoo.hub_index import Weights
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def load(
         with torch.device("meta"):  # a network of any size takes no memory there
             fresh = create(card.name, **args)
     except Exception as error:  # a foreign file's arguments may be anything, and lead to anything
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise WeightsError(f"{weights} is not for {card.name}: its args are {args!r:.200} ({reason})") from error
     check_fit(fresh, tensors, weights)
     with torch.device("cpu"):
@@ -273,7 +273,7 @@ def _check_place(device: str | torch.device, dtype: torch.dtype | None) -> None:
     try:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError, TypeError) as error:  # as builds without that device raise
-        reason = " ".join(str(error).split()).partition(". ")[0][:200]
+        reason = one_line(error).partition(". ")[0][:200]
         raise ConfigError(f"device {str(device)!r} can't be used here ({reason}); use cpu, or another torch") from error
 
 

@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from callbacks import PublishWeights, RunReport
 from callbacks.stop_request import RunStopped
 from zoo.ablation.tables import METRICS
-from zoo.errors import ConfigError, ZooError
+from zoo.errors import ConfigError, ZooError, one_line
 from zoo.files import write_json
 from zoo.fit import FitCLI
 from zoo.fit.dashboards import close
@@ -122,7 +122,7 @@ def main() -> int:
     except RunStopped as stop:
         return int(str(stop.code))
     except (ZooError, MisconfigurationException) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -17,7 +17,7 @@ from datamodules.sets import open_set
 from zoo.ablation.report import gather, table_text
 from zoo.ablation.running import plan_runs, train_all
 from zoo.ablation.tables import TABLES, Budget, read_ablation
-from zoo.errors import ConfigError, ZooError
+from zoo.errors import ConfigError, ZooError, one_line
 from zoo.evaluation.tables import finite
 from zoo.files import replacing, write_json
 from zoo.home import sritm_home
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(options, shlex.join(["python", "tools/ablate.py", *words]))
     except (ZooError, OSError) as error:
-        print(f"ablate.py: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"ablate.py: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ablate.py: stopped; the same command goes on where it was", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from zoo.errors import ConfigError
+from zoo.errors import ConfigError, one_line
 from zoo.runs import find_config
 
 TABLES = ("deep_sritm.table1", "deep_sritm.table2", "deep_sritm.table3", "jsigan.table1", "jsigan.table3")
@@ -170,7 +170,7 @@ def read_ablation(name: str) -> Ablation:
             raise ConfigError(f"{path}: its recipe lacks {missing or 'data.crop'}")
         return Ablation(path.stem, content["title"], tuple(columns))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path} is no YAML: {one_line(error)}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{path} is no ablation ({error}): it holds title, recipe, and columns with titles"

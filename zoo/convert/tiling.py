@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from zoo.errors import ConfigError, ZooError
+from zoo.errors import ConfigError, ZooError, one_line
 from zoo.ops.pictures import check_pictures
 from zoo.signal import Signal
 
@@ -212,7 +212,7 @@ def bytes_taken(net: nn.Module, x: Tensor, cast: torch.dtype | None = None) -> t
     except ZooError:
         raise
     except Exception as error:  # a network of the user's may do anything
-        reason = " ".join(str(error).split())[:100]
+        reason = one_line(error)[:100]
         raise ConfigError(
             f"what {type(net).__name__} takes can't be counted ({reason}); give the size of a tile"
         ) from error

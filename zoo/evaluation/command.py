@@ -14,7 +14,7 @@ from pathlib import Path
 from datamodules.presets import PRESETS, preset
 from datamodules.progress import ProgressHandler, counted
 from datamodules.scenes import Reading
-from zoo.errors import ZooError
+from zoo.errors import ZooError, one_line
 from zoo.evaluation.clips import clips_csv, clips_json, clips_text, describe_clips
 from zoo.evaluation.papers import TABLES, evaluate_table, table_text
 from zoo.evaluation.pictures import draw_worst
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run_clips(options, command)
         evaluations = _run(options, command)
     except (ZooError, OSError) as error:
-        print(f"evaluate.py: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"evaluate.py: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         after = "" if options.clips else "; the same command goes on where it was"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from datamodules.progress import Progress
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, one_line
 from zoo.evaluation.models import EvaluatedModel
 from zoo.evaluation.provenance import device_name
 from zoo.evaluation.sets import EvaluationFrame, EvaluationSet, Item
@@ -257,7 +257,7 @@ def run_items(
             if (digest, item.name) in done:
                 continue
             if isinstance(found, DataError):
-                journal.append(Row(digest, model.label, item.name, 1, "", "", (0, 0), error=_line(found)))
+                journal.append(Row(digest, model.label, item.name, 1, "", "", (0, 0), error=one_line(found)))
                 continue
             for frame in found:
                 height, width = frame.hdr.shape[-2:]
@@ -265,11 +265,11 @@ def run_items(
                 try:
                     scores, seconds, memory = scorer.score(model, frame)
                 except DataError as error:
-                    journal.append(Row(*facts, error=_line(error)))
+                    journal.append(Row(*facts, error=one_line(error)))
                 else:
                     journal.append(Row(*facts, scores, seconds, memory, scorer.machine))
         if isinstance(found, DataError):
-            logger.warning("%s: %s", item.name, _line(found))
+            logger.warning("%s: %s", item.name, one_line(found))
         progress.advance(1, item.name)
 
 
@@ -284,10 +284,6 @@ def finished(rows: Iterator[Row]) -> set[tuple[str, str]]:
             if len(scored) == row.of:
                 done.add((row.inputs, row.item))
     return done
-
-
-def _line(error: ZooError) -> str:
-    return " ".join(str(error).split())
 
 
 def newest(rows: Iterator[Row], inputs: str, items: Sequence[Item]) -> list[Row]:

@@ -32,7 +32,7 @@ from callbacks import (
 )
 from callbacks.publish_weights import check_best
 from datamodules import SRITMDataModule
-from zoo.errors import ConfigError, ZooError
+from zoo.errors import ConfigError, ZooError, one_line
 from zoo.fit.budget import StepTimer
 from zoo.fit.checkpoint import check_checkpoint
 from zoo.fit.dashboards import loggers
@@ -382,7 +382,7 @@ def _read_yaml(path: Path) -> Any:
         with path.open(encoding="utf-8") as file:
             return yaml.load(file, _EachKeyOnce)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path} is no YAML: {one_line(error)}") from error
 
 
 def _targets() -> dict[str, str]:

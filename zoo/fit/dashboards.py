@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
+from zoo.errors import one_line
 from zoo.runs import CONFIG_NAME, is_first_process
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def close(loggers: Sequence[Logger]) -> None:
             try:
                 each.experiment.finish()
             except Exception as error:
-                logger.warning("W&B didn't end as it should (%s)", _one_line(error))
+                logger.warning("W&B didn't end as it should (%s)", one_line(error))
                 _forget_service()
 
 
@@ -79,7 +80,7 @@ class GuardedWandbLogger(WandbLogger):
             yield
         except Exception as error:  # no kind is known in advance, and none is worth a run
             self._off = True
-            logger.warning("W&B is off from here on (%s); scalars are in csv/ of the run's folder", _one_line(error))
+            logger.warning("W&B is off from here on (%s); scalars are in csv/ of the run's folder", one_line(error))
 
     def log_hyperparams(self, *args: Any, **options: Any) -> None:
         """As its base, guarded."""
@@ -121,9 +122,9 @@ def _wandb(run_dir: Path, resume: bool) -> Iterator[Logger]:
                 break
             except Exception as error:  # as above
                 if number < len(modes):
-                    logger.warning("W&B can't be reached (%s): this run is logged offline", _one_line(error))
+                    logger.warning("W&B can't be reached (%s): this run is logged offline", one_line(error))
                 else:
-                    logger.warning("W&B is off for this run (%s); scalars are in %s", _one_line(error), run_dir / "csv")
+                    logger.warning("W&B is off for this run (%s); scalars are in %s", one_line(error), run_dir / "csv")
                     return
     # Lightning would start it with an argument that W&B has given up and warns of.
     yield GuardedWandbLogger(project=PROJECT, save_dir=run_dir, experiment=run, offline=mode != "online")
@@ -171,7 +172,3 @@ def _has_account() -> bool:
     with suppress(OSError, netrc.NetrcParseError):
         return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     return False
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -18,7 +18,7 @@ import yaml
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from callbacks.stop_request import RunStopped
-from zoo.errors import ConfigError, ZooError
+from zoo.errors import ConfigError, ZooError, one_line
 from zoo.fit.budget import plan
 from zoo.fit.configuration import ON_COMMAND_LINE, FitCLI
 from zoo.fit.dashboards import close
@@ -193,4 +193,4 @@ def _one_line(error: BaseException) -> str:
     text = str(error)
     if worker := re.search(r"Original Traceback.*\n[\w.]+: (.*)", text, re.DOTALL):
         text = worker[1]
-    return " ".join(text.split()) or type(error).__name__
+    return one_line(text) if text.strip() else type(error).__name__

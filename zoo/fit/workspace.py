@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.score_table import TABLE
-from zoo.errors import ConfigError
+from zoo.errors import ConfigError, one_line
 from zoo.fit.dashboards import PROJECT, STEP
 from zoo.run_files import PANELS_NAME, rounds_of_panels
 from zoo.run_page import SECTIONS, TITLES
@@ -106,10 +106,9 @@ def save(workspace: Any) -> str:
     try:
         return workspace.save().url
     except Exception as error:  # the package and its client raise what they like
-        text = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
-            f"W&B doesn't take the workspace ({text}): give an account with `wandb login`, and a team and project that "
-            "exist; --print shows it without one"
+            f"W&B doesn't take the workspace ({one_line(error)}): give an account with `wandb login`, and a team and "
+            "project that exist; --print shows it without one"
         ) from error
 
 

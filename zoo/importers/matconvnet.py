@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.errors import WeightsError
+from zoo.errors import WeightsError, one_line
 from zoo.importers.matlab5 import is_version_5, variables
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -82,4 +82,4 @@ def _named(name: str, read: Callable[[], np.ndarray]) -> np.ndarray:
 
 def _text(error: Exception) -> str:
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-    return kind + " ".join(str(error).split())
+    return kind + one_line(error)

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from zoo.errors import one_line
 from zoo.ops import portable
 from zoo.ops.opaque import opaque
 from zoo.precision import accumulation_dtype
@@ -152,7 +153,7 @@ def _falling_back() -> Iterator[None]:
         raise
     except Exception as error:
         _triton_failed = True
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = one_line(f"{type(error).__name__}: {error}")[:200]
         logger.warning("Triton's kernels of the dynamic filters fail; a slower form takes their place (%s)", reason)
 
 
