@@ -20,6 +20,10 @@ Layout = Literal["420", "444"]
 FEWEST_FRAMES = 3
 """Frames from which on x265 gives decoding times that can be written, whatever its frames refer to."""
 
+# Frames that are one coding tree unit wide, or 34 to 48 columns, come out of x265 4.2 wrong, even without loss, and other
+# in each run; or it destroys its memory.
+_X265_COLUMNS = 66
+
 SITING: Literal["topleft"] = "topleft"
 """Where chroma of what is written lies: as BT.2020 masters have it."""
 
@@ -155,13 +159,14 @@ def check_size(video_format: VideoFormat, size: tuple[int, int], output: Path) -
         output: for the message.
 
     Raises:
-        ConfigError: an odd side, or one below 16 pixels, for HEVC; more than 16384 for AV1.
+        ConfigError: an odd side, fewer than 16 rows or 66 columns, for HEVC; a side of less than 64 or more than 16384
+            for AV1.
     """
     height, width = size
-    if video_format.codec == "hevc" and (height % 2 or width % 2 or min(size) < 16):
+    if video_format.codec == "hevc" and (height % 2 or width % 2 or height < 16 or width < _X265_COLUMNS):
         raise ConfigError(
-            f"{output}: {width}x{height} can't be HEVC 4:2:0, which wants even sides of 16 and more; "
-            "take --codec av1 or ffv1, or crop the input"
+            f"{output}: {width}x{height} can't be HEVC 4:2:0, for which x265 wants even sides, {_X265_COLUMNS} columns "
+            "and 16 rows; take --codec av1 or ffv1, or crop the input"
         )
     if video_format.codec == "av1" and (min(size) < 64 or max(size) > 16384):
         raise ConfigError(

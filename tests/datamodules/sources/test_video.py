@@ -169,7 +169,7 @@ def test_bitstream_wins_over_a_container_with_other_tags_and_a_warning_tells(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_video(
-        tmp_path / "a.mp4", textured(3, (64, 64)), codec="libx265", options=X265_LOSSLESS, codec_tag="hvc1"
+        tmp_path / "a.mp4", textured(3, (64, 128)), codec="libx265", options=X265_LOSSLESS, codec_tag="hvc1"
     )
     data = path.read_bytes()
     colour = data.index(b"colrnclx") + 8
@@ -203,7 +203,7 @@ def test_full_range_pictures_tagged_narrow_are_refused(tmp_path: Path, low: int,
 def test_any_start_and_stride_gives_the_frames_of_decoding_from_the_start(
     tmp_path: Path, codec: str, name: str, options: dict[str, str]
 ) -> None:
-    video = HDRVideo(write_video(tmp_path / name, textured(60, (64, 64)), codec=codec, options=options))
+    video = HDRVideo(write_video(tmp_path / name, textured(60, (64, 128)), codec=codec, options=options))
     assert video.frame_count == 60
     assert len(video._video.keys) > 3
     whole = luma(video)
@@ -303,7 +303,7 @@ def test_truncated_file_gives_its_frames_and_then_says_how_many_are_missing(tmp_
 
 def test_coded_mp4_cut_behind_its_index_gives_its_frames_and_then_says_how_many_are_missing(tmp_path: Path) -> None:
     options = {"x265-params": "crf=12:keyint=5:bframes=2:log-level=error", "preset": "fast"}
-    path = write_video(tmp_path / "a.mp4", textured(40, (64, 64)), codec="libx265", options=options)
+    path = write_video(tmp_path / "a.mp4", textured(40, (64, 128)), codec="libx265", options=options)
     data = with_index_in_front(path)
     for share in (0.5, 0.53, 0.56, 0.59):  # into packets of other kinds
         path.write_bytes(data[: round(share * len(data))])

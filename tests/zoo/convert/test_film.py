@@ -258,7 +258,7 @@ def test_chapters_of_a_range_are_counted(film: Path, tmp_path: Path) -> None:
 def test_hdr10_without_tags_is_refused(tmp_path: Path) -> None:
     params = ":".join(["log-level=none", *x265_parameters()])
     path = write_video(
-        tmp_path / "a.mp4", textured(4, (48, 64)), "yuv420p10le", UNTAGGED, "libx265", options={"x265-params": params}
+        tmp_path / "a.mp4", textured(4, (48, 128)), "yuv420p10le", UNTAGGED, "libx265", options={"x265-params": params}
     )
     with pytest.raises(DataError, match=r"light levels of HDR10.*--signal"):
         convert(Request(path, tmp_path / "out.mkv", MODEL, codec="ffv1"))
@@ -484,3 +484,9 @@ def test_odd_sides_are_refused_for_hevc_and_taken_by_ffv1(tmp_path: Path) -> Non
         convert(Request(film, tmp_path / "out.mkv", MODEL, scale=1))
     report = convert(Request(film, tmp_path / "out.mkv", MODEL, scale=1, codec="ffv1"))
     assert "63x47" in report.written
+
+
+def test_films_too_narrow_for_x265_are_refused(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "narrow.mkv", sdr_frames(2, (48, 64)), "yuv420p", SDR)
+    with pytest.raises(ConfigError, match="64x48 can't be HEVC .* 66 columns .* --codec av1"):
+        convert(Request(film, tmp_path / "out.mkv", MODEL, scale=1))
