@@ -20,8 +20,8 @@ Layout = Literal["420", "444"]
 FEWEST_FRAMES = 3
 """Frames from which on x265 gives decoding times that can be written, whatever its frames refer to."""
 
-# Frames that are one coding tree unit wide, or 34 to 48 columns, come out of x265 4.2 wrong, even without loss, and other
-# in each run; or it destroys its memory.
+# Of frames that are one coding tree unit wide, x265 4.2 writes wrong pixels, even without loss, and others in each run;
+# at 34 to 48 columns it writes beyond its memory.
 _X265_COLUMNS = 66
 
 SITING: Literal["topleft"] = "topleft"

@@ -488,5 +488,5 @@ def test_odd_sides_are_refused_for_hevc_and_taken_by_ffv1(tmp_path: Path) -> Non
 
 def test_films_too_narrow_for_x265_are_refused(tmp_path: Path) -> None:
     film = write_video(tmp_path / "narrow.mkv", sdr_frames(2, (48, 64)), "yuv420p", SDR)
-    with pytest.raises(ConfigError, match="64x48 can't be HEVC .* 66 columns .* --codec av1"):
+    with pytest.raises(ConfigError, match=r"64x48 can't be HEVC .* 66 columns .* --codec av1"):
         convert(Request(film, tmp_path / "out.mkv", MODEL, scale=1))
