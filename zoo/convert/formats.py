@@ -62,6 +62,12 @@ class VideoFormat:
         return "hvc1" if self.codec == "hevc" and self.container == "mp4" else None
 
     @property
+    def is_lossless(self) -> bool:
+        """Whether decoders give the very codes that the encoder was given."""
+        parameters = dict(self.options).get("x265-params", "").split(":")
+        return self.codec in ("ffv1", "raw") or "lossless=1" in parameters
+
+    @property
     def has_light_levels(self) -> bool:
         """Whether the file says how bright it is."""
         return self.signal.transfer == "pq" and self.codec != "raw"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from zoo.color import quantize, subsample_chroma
 from zoo.convert.bars import Bars, blacken
 from zoo.convert.encoding import Geometry, Planes, decode, encode
+from zoo.convert.fidelity import fingerprint, same_picture
 from zoo.convert.formats import FEWEST_FRAMES, SITING, VideoFormat
 from zoo.convert.light import LightLevels, LightMeter
 from zoo.convert.looks import Watcher
@@ -167,10 +169,11 @@ def make_part(task: Task, report: Report | None = None) -> Part:
     start = time.monotonic()
     film = task.film
     watcher = Watcher(film.source.signal)
+    given: list[np.ndarray] = []
     frames = ahead(converted(film, task.numbers, task.number, watcher))
     with closing(frames), replacing(task.path) as temporary:
-        encode(temporary, _counted(frames, report), film.video_format, film.geometry)
-        levels = _read_back(temporary, film, task.numbers)
+        encode(temporary, _noted(frames, film.video_format, given, report), film.video_format, film.geometry)
+        levels = _read_back(temporary, film, task.numbers, given)
     part = Part(
         first=task.numbers.start,
         frames=len(task.numbers),
@@ -245,14 +248,18 @@ class _HalfPrecision(nn.Module):
             return self.net(x)
 
 
-def _counted(frames: Iterator[tuple[int, Planes]], report: Report | None) -> Iterator[tuple[int, Planes]]:
-    for frame in frames:
-        yield frame
+def _noted(
+    frames: Iterator[tuple[int, Planes]], video_format: VideoFormat, given: list[np.ndarray], report: Report | None
+) -> Iterator[tuple[int, Planes]]:
+    """The frames, whose fingerprints are put into ``given`` as they pass."""
+    for time_, planes in frames:
+        given.append(fingerprint(planes, video_format.is_lossless))
+        yield time_, planes
         if report is not None:
             report(1)
 
 
-def _read_back(path: Path, film: Film, numbers: range) -> LightLevels | None:
+def _read_back(path: Path, film: Film, numbers: range, given: list[np.ndarray]) -> LightLevels | None:
     """Decode what was written, against what was meant; and measure it."""
     video_format = film.video_format
     meter = None
@@ -260,9 +267,15 @@ def _read_back(path: Path, film: Film, numbers: range) -> LightLevels | None:
         scale = film.model.scale
         meter = LightMeter(video_format.signal, SITING, film.bars.active(film.source.size, scale))
     wanted = film.times(numbers) if video_format.codec != "raw" else list(range(len(numbers)))
-    times = []
+    times: list[Fraction] = []
     with closing(ahead(decode(path, video_format, film.geometry))) as frames:
         for time_, planes in frames:
+            written = fingerprint(planes, video_format.is_lossless)
+            if len(times) < len(given) and not same_picture(given[len(times)], written, video_format.is_lossless):
+                raise DataError(
+                    f"{path.parent}: the encoder wrote another picture for frame {numbers[len(times)]} than it was "
+                    "given; other encoder options, or --codec ffv1, may help"
+                )
             times.append(time_)
             if meter is not None:
                 meter.update(planes)

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -22,6 +24,7 @@ from datamodules.sources.video_file import open_video
 from tests.datamodules.sources.video_files import SDR, UNTAGGED, textured, write_video
 from tests.zoo.convert.clips import audio_packets, decoded, hevc_messages, mp4_box, sdr_frames, write_film
 from zoo.color import decode, quantize, upsample_chroma
+from zoo.convert.encoding import Planes, encode
 from zoo.convert.hdr10 import x265_parameters
 from zoo.convert.job import convert
 from zoo.convert.light import LightMeter
@@ -484,6 +487,34 @@ def test_odd_sides_are_refused_for_hevc_and_taken_by_ffv1(tmp_path: Path) -> Non
         convert(Request(film, tmp_path / "out.mkv", MODEL, scale=1))
     report = convert(Request(film, tmp_path / "out.mkv", MODEL, scale=1, codec="ffv1"))
     assert "63x47" in report.written
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"), [("hevc", FAST), ("hevc", FAST | {"x265-params": "lossless=1"}), ("ffv1", {}), ("raw", {})]
+)
+def test_an_encoder_that_writes_other_pictures_is_found_out(
+    codec: str, options: dict[str, str], film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode_others(path: Path, frames: Iterable[tuple[int, Planes]], *how: Any) -> int:
+        def spoiled() -> Iterator[tuple[int, Planes]]:
+            for number, (shown, (y, cb, cr)) in enumerate(frames):
+                if number == 7:
+                    y = y.copy()
+                    if lossless:
+                        y[0, 0] ^= 1
+                    else:
+                        y[:24, :32] = 0  # a sixteenth
+                yield shown, (y, cb, cr)
+
+        return encode(path, spoiled(), *how)
+
+    lossless = options is not FAST
+    output = tmp_path / ("out.yuv" if codec == "raw" else "out.mkv")
+    convert(Request(film, output, MODEL, codec=codec, options=options))
+    monkeypatch.setattr("zoo.convert.parts.encode", encode_others)
+    with pytest.raises(DataError, match="wrote another picture for frame 7 than it was given"):
+        convert(Request(film, tmp_path / f"again{output.suffix}", MODEL, codec=codec, options=options))
+    assert not (tmp_path / f"again{output.suffix}").exists()
 
 
 def test_films_too_narrow_for_x265_are_refused(tmp_path: Path) -> None:
