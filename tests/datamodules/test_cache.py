@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,11 +122,13 @@ def test_processes_that_want_a_shard_at_once_fetch_it_once(cache, server, entrie
 
 
 def test_a_process_forked_during_a_fetch_leaves_the_lock_free(cache, server, entries):
-    server.delay = 0.3
+    server.delay = 1.0
     thread = threading.Thread(target=read, args=(cache, server, entries[0]))
     thread.start()
     while not server.requests:
-        pass
+        time.sleep(0.01)
+    # The program that fetches asks before Popen returns; a process forked until then would hold its pipe open as well.
+    time.sleep(0.3)
     child = os.fork()
     if child == 0:
         threading.Event().wait(20)
