@@ -9,8 +9,7 @@ import numpy as np
 
 from zoo.convert.encoding import Planes
 
-# Means of sixteenths of a picture, in 10-bit codes: at the coarsest settings of x265 and SVT-AV1 they moved by up to
-# 27, at the converter's by 1.
+# In 10-bit codes; far beyond what the coarsest settings of x265 and SVT-AV1 move the mean of a sixteenth by.
 _FARTHEST = 128
 
 

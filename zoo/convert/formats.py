@@ -172,7 +172,7 @@ def check_size(video_format: VideoFormat, size: tuple[int, int], output: Path) -
     if video_format.codec == "hevc" and (height % 2 or width % 2 or height < 16 or width < _X265_COLUMNS):
         raise ConfigError(
             f"{output}: {width}x{height} can't be HEVC 4:2:0, for which x265 wants even sides, {_X265_COLUMNS} columns "
-            "and 16 rows; take --codec av1 or ffv1, or crop the input"
+            "and 16 rows; take --codec av1 (from 64 pixels a side) or ffv1, or crop the input"
         )
     if video_format.codec == "av1" and (min(size) < 64 or max(size) > 16384):
         raise ConfigError(
